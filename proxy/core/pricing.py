@@ -1,0 +1,76 @@
+"""From tokens to money in exact integers: a rate is nano-USD per million tokens, and each sum is rounded up once.
+
+cost   = what the provider bills, nano-USD:     sum(tokens x rate) / 10^6
+charge = what the account pays, microcredits:   the same sum x credits per USD x markup, times 10^6 / (10^9 x 10^6 x 10^6)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy.core.money import NANO_USD_PER_USD, MICROCREDITS_PER_CREDIT, divide_up
+from proxy.core.usage import INPUT_COUNTERS, OUTPUT_COUNTERS, Usage
+
+TOKENS_PER_RATE = 1_000_000
+MARKUP_ONE_PPM = 1_000_000
+
+# A counter that a price does not name is charged at its kind's plain rate: never below what the provider bills for the
+# plain counter, and never at nothing. Cached reads without a rate of their own are not assumed to be cheaper.
+_FALLBACK = {name: "input" for name in INPUT_COUNTERS} | {name: "output" for name in OUTPUT_COUNTERS}
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """The rates of one model, valid from one version on: counter -> nano-USD per 10^6 tokens."""
+
+    model: str
+    rates: Mapping[str, int]
+    version: str
+    assumed_output_tokens: int = 4096
+
+    def rate(self, counter: str) -> int:
+        """Nano-USD per 10^6 tokens of this counter; falls back to the plain input or output rate."""
+        rate = self.rates.get(counter)
+        return self.rates[_FALLBACK[counter]] if rate is None else rate
+
+    @property
+    def dearest_input(self) -> int:
+        """The highest rate that an input token can be billed at, nano-USD per 10^6 tokens."""
+        return max(self.rate(name) for name in INPUT_COUNTERS)
+
+    @property
+    def dearest_output(self) -> int:
+        """The highest rate that an output token can be billed at, nano-USD per 10^6 tokens."""
+        return max(self.rate(name) for name in OUTPUT_COUNTERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """A price as one account meets it: credits per USD and the markup (parts per million, 10^6 = none) applied."""
+
+    price: Price
+    credits_per_usd: int
+    markup_ppm: int = MARKUP_ONE_PPM
+
+    def cost_nano_usd(self, usage: Usage) -> int:
+        """What the provider bills for this usage, in nano-USD, rounded up once."""
+        return divide_up(self._sum(usage), TOKENS_PER_RATE)
+
+    def charge_microcredits(self, usage: Usage) -> int:
+        """What the account pays for this usage, in microcredits, rounded up once."""
+        return self._to_microcredits(self._sum(usage))
+
+    def hold_microcredits(self, input_tokens: int, output_tokens: int) -> int:
+        """An upper bound of the charge: every token at the dearest rate of its side."""
+        return self._to_microcredits(
+            input_tokens * self.price.dearest_input + output_tokens * self.price.dearest_output
+        )
+
+    def _sum(self, usage: Usage) -> int:
+        rate = self.price.rate
+        return sum(tokens * rate(counter) for counter, tokens in usage.counters.items())
+
+    def _to_microcredits(self, nano_usd_per_million: int) -> int:
+        return divide_up(
+            nano_usd_per_million * self.credits_per_usd * self.markup_ppm * MICROCREDITS_PER_CREDIT,
+            TOKENS_PER_RATE * NANO_USD_PER_USD * MARKUP_ONE_PPM,
+        )

@@ -1,0 +1,41 @@
+"""Usage of one call: disjoint counters. A counter that is absent is unknown or was not used; zero is a reported zero."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+INPUT_COUNTERS = (
+    "input",
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+    "input_audio",
+    "cache_read_audio",
+    "input_image",
+)
+OUTPUT_COUNTERS = ("output", "reasoning", "output_audio", "output_image")
+COUNTERS = INPUT_COUNTERS + OUTPUT_COUNTERS
+
+# Above any real call (the largest context windows hold 10^7 tokens): a larger figure is not believed.
+MAX_COUNT = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens by counter. `input` excludes everything cached, `output` excludes reasoning: the sum counts each token once."""
+
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def input_tokens(self) -> int:
+        """All input tokens, cached ones included."""
+        return sum(self.counters.get(name, 0) for name in INPUT_COUNTERS)
+
+    @property
+    def output_tokens(self) -> int:
+        """All output tokens, reasoning included."""
+        return sum(self.counters.get(name, 0) for name in OUTPUT_COUNTERS)
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together, what a tokens-per-minute limit counts."""
+        return self.input_tokens + self.output_tokens
