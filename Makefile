@@ -1,0 +1,44 @@
+# The whole workflow. `make run` needs Python >= 3.11 and nothing else; `make test` installs what it needs.
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench soak lock clean
+PYTHON ?=
+export PYTHON
+ARGS ?=
+JOBS ?= 2
+
+help:            ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { sub(/ +$$/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run:             ## Farebox on http://127.0.0.1:8080 with everything built in (ARGS="--port 8088")
+	@scripts/environment run
+	@exec .venv/bin/farebox dev $(ARGS)
+
+test:            ## the whole suite (ARGS="-k ledger", JOBS=2)
+	@scripts/environment dev
+	@.venv/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+check:           ## ruff and mypy
+	@scripts/environment dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format:          ## ruff, changing files
+	@scripts/environment dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench:           ## the figures of README, beside nginx in the same run
+	@scripts/environment dev
+	@.venv/bin/python -m bench $(ARGS)
+
+soak:            ## the long tests: model sequences, hammer, random kills (an hour or so)
+	@scripts/environment dev
+	@FAREBOX_SOAK=1 .venv/bin/python -m pytest -m soak --timeout 7200 $(ARGS)
+
+lock:            ## both lock files from pyproject.toml
+	@scripts/environment dev
+	@scripts/lock $(ARGS)
+
+clean:           ## what can be made again (not farebox-data)
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
