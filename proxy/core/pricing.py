@@ -13,9 +13,12 @@ from proxy.core.usage import INPUT_COUNTERS, OUTPUT_COUNTERS, Usage
 TOKENS_PER_RATE = 1_000_000
 MARKUP_ONE_PPM = 1_000_000
 
-# A counter that a price does not name is charged at its kind's plain rate: never below what the provider bills for the
-# plain counter, and never at nothing. Cached reads without a rate of their own are not assumed to be cheaper.
-_FALLBACK = {name: "input" for name in INPUT_COUNTERS} | {name: "output" for name in OUTPUT_COUNTERS}
+# A counter that a price does not name is charged from its side's plain rate, never at nothing, and no discount is assumed
+# for a cached read. Cache writes cost 5/4 (5 minutes) and 2 (1 hour) of the input rate in Anthropic's documentation
+# ("Prompt caching", pricing), the only provider that bills them apart.
+_FALLBACK = {name: ("input", 1, 1) for name in INPUT_COUNTERS} | {name: ("output", 1, 1) for name in OUTPUT_COUNTERS}
+_FALLBACK["cache_write_5m"] = ("input", 5, 4)
+_FALLBACK["cache_write_1h"] = ("input", 2, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,10 @@ class Price:
     def rate(self, counter: str) -> int:
         """Nano-USD per 10^6 tokens of this counter; falls back to the plain input or output rate."""
         rate = self.rates.get(counter)
-        return self.rates[_FALLBACK[counter]] if rate is None else rate
+        if rate is not None:
+            return rate
+        plain, times, divisor = _FALLBACK[counter]
+        return divide_up(self.rates[plain] * times, divisor)
 
     @property
     def dearest_input(self) -> int:

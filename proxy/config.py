@@ -1,0 +1,339 @@
+"""The configuration: one TOML file, read once, checked whole, frozen.
+
+Unknown keys stop the start with their path and the nearest known name. Secrets are references (`env:NAME`, `file:PATH`)
+and are resolved here, so that nothing else reads the environment. Instants and durations carry their unit in the name.
+"""
+
+import difflib
+import hashlib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+import msgspec
+
+from proxy.core.errors import ConfigError
+from proxy.core.money import NANO_USD_PER_USD, parse_scaled
+from proxy.core.pricing import MARKUP_ONE_PPM, Price
+from proxy.core.usage import COUNTERS
+
+DIALECTS = ("openai", "anthropic")
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class Server(_Section):
+    """The data listener."""
+
+    listen: str = "127.0.0.1:8080"
+    workers: int = 1
+    max_body_bytes: int = 64 * 1024 * 1024
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    idle_timeout_s: float = 75.0
+    write_stall_s: float = 30.0
+    drain_s: float = 30.0
+    state_dir: str = "farebox-data"
+
+
+class Admin(_Section):
+    """The operators' listener."""
+
+    listen: str = "127.0.0.1:9090"
+    token: str = ""
+    open_metrics: bool = False
+
+
+class Keys(_Section):
+    """How API keys are hashed."""
+
+    pepper: str = ""
+
+
+class Redis(_Section):
+    """The hot truth."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+    partitions: int = 16
+    command_timeout_ms: int = 800
+    require_append_only: bool = True
+    appendfsync: Literal["everysec", "always"] = "everysec"
+
+
+class Database(_Section):
+    """The lasting truth."""
+
+    url: str = "sqlite:///farebox-data/farebox.db"
+
+
+class Credits(_Section):
+    """Money: the exchange rate, and what happens at the edges of a hold."""
+
+    per_usd: int = 1000
+    markup: str | int = "1"
+    lease_s: int = 60
+    sweep_s: float = 15.0
+    checkpoint_s: float = 5.0
+    assumed_output_tokens: int = 4096
+    exhausted: Literal["cut", "finish"] = "cut"
+    abandoned: Literal["checkpoint", "hold", "free"] = "checkpoint"
+
+
+class Limits(_Section):
+    """Limits of every key that has none of its own; absent = no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+
+
+class Upstream(_Section):
+    """Connections to providers, for every provider that does not say otherwise."""
+
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 300.0
+    idle_timeout_s: float = 120.0
+    total_timeout_s: float = 1800.0
+    max_connections: int = 1000
+    keepalive_s: float = 15.0
+    on_client_left: Literal["cancel"] = "cancel"
+
+
+class Recorder(_Section):
+    """Stream to SQL."""
+
+    batch_size: int = 500
+    poll_ms: int = 100
+    claim_after_s: float = 30.0
+    max_lag_records: int = 1_000_000
+
+
+class Logs(_Section):
+    """What goes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Provider(_Section):
+    """One upstream. `base_url` is what that provider's SDK is given; a provider of several dialects has one for each."""
+
+    dialect: str | list[str] = "openai"
+    base_url: str | dict[str, str] = ""
+    api_key: str = ""
+    models: list[str] = []
+    ca_file: str | None = None
+    connect_timeout_s: float | None = None
+    first_byte_timeout_s: float | None = None
+    idle_timeout_s: float | None = None
+    total_timeout_s: float | None = None
+    max_connections: int | None = None
+
+    def endpoints(self) -> dict[str, str]:
+        """Dialect -> base URL."""
+        if isinstance(self.base_url, dict):
+            return dict(self.base_url)
+        dialects = [self.dialect] if isinstance(self.dialect, str) else self.dialect
+        return dict.fromkeys(dialects, self.base_url)
+
+
+class Config(_Section):
+    """The whole file."""
+
+    server: Server = Server()
+    admin: Admin = Admin()
+    keys: Keys = Keys()
+    redis: Redis = Redis()
+    database: Database = Database()
+    credits: Credits = Credits()
+    limits: Limits = Limits()
+    upstream: Upstream = Upstream()
+    recorder: Recorder = Recorder()
+    logs: Logs = Logs()
+    providers: dict[str, Provider] = {}
+    prices: dict[str, dict[str, str | int]] = {}
+
+    def markup_ppm(self) -> int:
+        """The markup in parts per million: "1.2" -> 1200000."""
+        return parse_scaled(str(self.credits.markup), MARKUP_ONE_PPM)
+
+    def price_book(self) -> dict[str, Price]:
+        """Model (or "*") -> price, in nano-USD per million tokens."""
+        return {model: _price(model, rates, self.credits.assumed_output_tokens) for model, rates in self.prices.items()}
+
+
+def load_config(path: Path, known_providers: dict[str, dict[str, str]] | None = None) -> Config:
+    """Reads and checks the file; raises ConfigError whose message names the key.
+
+    `known_providers` gives defaults by provider name (dialect, base_url), so that a known one needs only its `api_key`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror}"
+        raise ConfigError(msg) from error
+    return parse_config(text, known_providers=known_providers, name=str(path))
+
+
+def parse_config(
+    text: str, *, known_providers: dict[str, dict[str, str]] | None = None, name: str = "the configuration"
+) -> Config:
+    """Checks a configuration given as text; see `load_config`."""
+    try:
+        raw = tomllib.loads(text, parse_float=str)
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{name} is not valid TOML: {error}"
+        raise ConfigError(msg) from error
+    _refuse_unknown(raw, Config, "")
+    for provider, defaults in (known_providers or {}).items():
+        if provider in raw.get("providers", {}):
+            raw["providers"][provider] = {**defaults, **raw["providers"][provider]}
+    _resolve_secrets(raw)
+    try:
+        config = msgspec.convert(raw, Config, strict=False)
+    except msgspec.ValidationError as error:
+        msg = f"{name}: {_in_toml_terms(str(error))}"
+        raise ConfigError(msg) from error
+    _check(config)
+    return config
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """`host:port` (IPv6 in brackets) as a pair; port 0 means any free one."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the largest TCP port
+        msg = f"{listen!r} is not host:port"
+        raise ConfigError(msg)
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+# Sections by key, for the check of unknown names.
+
+
+def _refuse_unknown(table: dict[str, Any], struct: type[msgspec.Struct], path: str) -> None:
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+    for key, value in table.items():
+        where = f"{path}{key}"
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
+            hint = f"; did you mean {path}{near[0]}?" if near else f"; known here: {', '.join(sorted(fields))}"
+            msg = f"unknown setting {where}{hint}"
+            raise ConfigError(msg)
+        inner = fields[key]
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            _refuse_unknown(value, inner, f"{where}.")
+        elif isinstance(value, dict) and get_origin(inner) is dict:
+            _refuse_unknown_entries(value, get_args(inner)[1], where)
+
+
+def _refuse_unknown_entries(table: dict[str, Any], entry: object, where: str) -> None:
+    for name, value in table.items():
+        if isinstance(value, dict) and isinstance(entry, type) and issubclass(entry, msgspec.Struct):
+            _refuse_unknown(value, entry, f"{where}.{name}.")
+
+
+def _resolve_secrets(raw: dict[str, Any]) -> None:
+    for section, key in (("admin", "token"), ("keys", "pepper"), ("redis", "url"), ("database", "url")):
+        if section in raw and key in raw[section]:
+            raw[section][key] = resolve_secret(raw[section][key], f"{section}.{key}")
+    for name, provider in raw.get("providers", {}).items():
+        if "api_key" in provider:
+            provider["api_key"] = resolve_secret(provider["api_key"], f"providers.{name}.api_key")
+
+
+def resolve_secret(reference: object, where: str) -> str:
+    """The value behind `env:NAME` or `file:PATH`; anything else is the value itself. The message never shows a value."""
+    if not isinstance(reference, str):
+        msg = f"{where} must be a string"
+        raise ConfigError(msg)
+    kind, colon, rest = reference.partition(":")
+    if colon and kind == "env":
+        value = os.environ.get(rest, "")
+        if not value:
+            msg = f"{where} refers to the environment variable {rest}, which is not set"
+            raise ConfigError(msg)
+        return value
+    if colon and kind == "file":
+        try:
+            return Path(rest).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            msg = f"{where} refers to the file {rest}, which cannot be read: {error.strerror}"
+            raise ConfigError(msg) from error
+    return reference
+
+
+def _price(model: str, rates: dict[str, Any], assumed_output_tokens: int) -> Price:
+    where = f'prices."{model}"'
+    numbers = dict(rates)
+    assumed = numbers.pop("assumed_output_tokens", assumed_output_tokens)
+    nano_usd = {}
+    for counter, rate in numbers.items():
+        if counter not in COUNTERS:
+            near = difflib.get_close_matches(counter, (*COUNTERS, "assumed_output_tokens"), n=1, cutoff=0.4)
+            msg = f"unknown setting {where}.{counter}" + (f"; did you mean {near[0]}?" if near else "")
+            raise ConfigError(msg)
+        try:
+            nano_usd[counter] = parse_scaled(str(rate), NANO_USD_PER_USD)
+        except ValueError as error:
+            msg = f"{where}.{counter}: {error}"
+            raise ConfigError(msg) from error
+        if nano_usd[counter] < 0:
+            msg = f"{where}.{counter} must not be negative"
+            raise ConfigError(msg)
+    for side in ("input", "output"):
+        if side not in nano_usd:
+            msg = f"{where}.{side} is missing; a price of 0 must be said"
+            raise ConfigError(msg)
+    # The version names the rates themselves, so that a record can be checked against the price that it was charged at.
+    digest = hashlib.sha256(repr(sorted(nano_usd.items())).encode()).hexdigest()
+    version = f"config-{digest[:12]}"
+    return Price(model, nano_usd, version, int(assumed))
+
+
+def _check(config: Config) -> None:
+    """What types cannot say."""
+    parse_listen(config.server.listen)
+    parse_listen(config.admin.listen)
+    try:
+        markup = config.markup_ppm()
+    except ValueError as error:
+        msg = f"credits.markup: {error}"
+        raise ConfigError(msg) from error
+    _at_least(1, **{"credits.per_usd": config.credits.per_usd, "server.workers": config.server.workers})
+    _at_least(1, **{"redis.partitions": config.redis.partitions, "credits.markup": markup})
+    _at_least(1, **{"credits.lease_s": config.credits.lease_s, "server.max_body_bytes": config.server.max_body_bytes})
+    if config.redis.partitions > 1000:  # noqa: PLR2004 - three digits in the keys' names
+        msg = "redis.partitions must be at most 1000"
+        raise ConfigError(msg)
+    for name, provider in config.providers.items():
+        _check_provider(name, provider)
+    config.price_book()
+
+
+def _at_least(bound: int, **values: int) -> None:
+    for where, value in values.items():
+        if value < bound:
+            msg = f"{where} must be at least {bound}"
+            raise ConfigError(msg)
+
+
+def _check_provider(name: str, provider: Provider) -> None:
+    for dialect, base_url in provider.endpoints().items():
+        if dialect not in DIALECTS:
+            msg = f"providers.{name}.dialect: {dialect!r} is not known; known: {', '.join(DIALECTS)}"
+            raise ConfigError(msg)
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+            msg = f"providers.{name}.base_url must be http(s)://host[:port][/path] without query or credentials"
+            raise ConfigError(msg)
+    if not provider.api_key:
+        msg = f"providers.{name}.api_key is missing; use env:NAME or file:PATH"
+        raise ConfigError(msg)
+
+
+def _in_toml_terms(message: str) -> str:
+    return message.replace("$.", "").replace("`", "")
