@@ -19,12 +19,12 @@ from typing import IO
 PR_SET_PDEATHSIG = 1
 USE_KERNEL = sys.platform == "linux"
 FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
-HEALTHY_AFTER_S = 10.0
+LONGEST_PAUSE_S = 3.0
+HEALTHY_AFTER_S = 2.0
 
 
 class Backoff:
-    """When a child that died may be started again: 0.1 s after its start, doubling up to 5 s while it keeps dying young."""
+    """When a child that died may be started again: 0.1 s after its start, doubling up to 3 s while it keeps dying young."""
 
     def __init__(self) -> None:
         self._started_at = 0.0
