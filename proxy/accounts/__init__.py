@@ -1,0 +1,1 @@
+"""Accounts, API keys and top-ups: SQL is their lasting truth, the ledger hears of every change at once."""

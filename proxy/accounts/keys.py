@@ -1,0 +1,58 @@
+"""API keys: what they look like, how they are made, and the digest that is all that Farebox keeps of them.
+
+A user key is `sk-fb-` and 43 base62 characters (256 random bits), a manager key `sk_mg_` and 64 hexadecimal digits
+(256 bits). Stored is the HMAC-SHA256 under a secret pepper, so a stolen database neither contains a key nor can be used to
+try one; shown is a prefix with 4 random characters. Keys are compared as bytes, by digest: no timing tells how near one is.
+"""
+
+import hmac
+import re
+import secrets
+import string
+
+from proxy.core.errors import ConfigError
+
+USER = "user"
+MANAGER = "manager"
+
+_BASE62 = string.ascii_letters + string.digits
+_USER_KEY = re.compile(rb"sk-fb-[A-Za-z0-9]{43}")
+_MANAGER_KEY = re.compile(rb"sk_mg_[0-9a-f]{64}")
+_SHOWN = 10
+_MIN_PEPPER_BYTES = 16
+
+
+def new_key(kind: str = USER) -> str:
+    """A key that nobody has seen before; show it once and keep only its digest."""
+    if kind == MANAGER:
+        return f"sk_mg_{secrets.token_hex(32)}"
+    return "sk-fb-" + "".join(secrets.choice(_BASE62) for _ in range(43))
+
+
+def kind_of(key: bytes) -> str | None:
+    """`user` or `manager` by the key's shape; None for what cannot be a key of ours (no store needs to be asked)."""
+    if _USER_KEY.fullmatch(key):
+        return USER
+    if _MANAGER_KEY.fullmatch(key):
+        return MANAGER
+    return None
+
+
+def display_prefix(key: str) -> str:
+    """What may be shown of a key: enough for its owner to recognise it, far too little to guess it."""
+    return key[:_SHOWN]
+
+
+class KeyHasher:
+    """HMAC-SHA256 with the installation's pepper. Changing the pepper makes every key unknown."""
+
+    def __init__(self, pepper: str) -> None:
+        self._pepper = pepper.encode()
+        if len(self._pepper) < _MIN_PEPPER_BYTES:
+            raise ConfigError(
+                f"keys.pepper must be a secret of at least {_MIN_PEPPER_BYTES} bytes, for example `openssl rand -hex 32`"
+            )
+
+    def digest(self, key: bytes) -> str:
+        """64 hexadecimal digits, the only trace of a key that is stored."""
+        return hmac.digest(self._pepper, key, "sha256").hex()
