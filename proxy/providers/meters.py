@@ -1,0 +1,188 @@
+"""The two shapes of an answer: one JSON document, or a stream of server-sent events. Dialects fill in the reading.
+
+Guarantee: what `feed` and `finish` return, put together, is what was fed, byte for byte, but for whole events that a
+dialect says Farebox asked for itself. Memory is bounded in both shapes.
+"""
+
+from proxy.core.usage import Usage
+from proxy.providers.sse import Splitter, data_of
+from proxy.providers.tally import Tally
+
+# Long enough for images in base64; past it a plain answer is passed on without being read.
+MAX_PLAIN_BYTES = 32 * 1024 * 1024
+# A usage event is a few hundred bytes: an event that grows past this is not one, and is no longer held back.
+MAX_HELD_BYTES = 64 * 1024
+
+
+class BaseMeter:
+    """The figures that every meter has; see `dialect.Meter` for what they mean."""
+
+    __slots__ = ("_tally", "complete", "error", "flag", "partial", "unread_events", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.partial: Usage | None = None
+        self.flag: str | None = None
+        self.error = False
+        self.complete = False
+        self.unread_events = 0
+        self._tally = Tally()
+
+    @property
+    def output_events(self) -> int:
+        """Pieces of output so far."""
+        return self._tally.pieces
+
+    @property
+    def output_bytes(self) -> int:
+        """UTF-8 bytes of output text so far."""
+        return self._tally.bytes
+
+    @property
+    def output_text(self) -> str:
+        """The output so far, bounded."""
+        return self._tally.text
+
+
+class PlainMeter(BaseMeter):
+    """An answer that is one JSON document: nothing is changed, the usage is read at the end."""
+
+    __slots__ = ("_document", "_size")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._document = bytearray()
+        self._size = 0
+
+    @property
+    def between_events(self) -> bool:
+        """Nothing of ours may follow the provider's document."""
+        return False
+
+    def feed(self, piece: bytes) -> bytes:
+        """Keep the piece for the end; relay it as it is."""
+        self._size += len(piece)
+        if self._size <= MAX_PLAIN_BYTES:
+            self._document += piece
+        else:
+            self._document = bytearray()
+        return piece
+
+    def finish(self) -> bytes:
+        """Read the document."""
+        if self._size > MAX_PLAIN_BYTES:
+            self.unread_events = 1
+            self.flag = "the answer is too long to be read"
+        elif self._document:
+            self._read(self._document)
+            self._document = bytearray()
+        return b""
+
+    def _read(self, document: bytearray) -> None:
+        """Set the figures from the whole document."""
+        raise NotImplementedError
+
+
+class StreamMeter(BaseMeter):
+    """An answer that is a stream of events. With `takes_out`, events that `_event` answers True for are not relayed."""
+
+    __slots__ = ("_held", "_released", "_splitter", "_takes_out", "_torn_cr")
+
+    def __init__(self, *, takes_out: bool = False) -> None:
+        super().__init__()
+        self._splitter = Splitter()
+        self._takes_out = takes_out
+        self._held = bytearray()  # of the open event, not relayed yet
+        self._released = False  # some of the open event was relayed: it can no longer be taken out
+        self._torn_cr = False  # the event that was taken out ended in CR; the LF that belongs to it may follow
+
+    @property
+    def between_events(self) -> bool:
+        """What was relayed ends with a whole event."""
+        return self._splitter.idle or (self._takes_out and not self._released)
+
+    def feed(self, piece: bytes) -> bytes:
+        """Read the events that end in this piece; return what to relay of it, normally the piece itself."""
+        # Most pieces are whole events with LF line ends: the splitter's bookkeeping would cost more than the reading.
+        if self._splitter.idle and piece.endswith(b"\n\n") and b"\r" not in piece:
+            blocks = piece.split(b"\n\n")
+            if not blocks.pop():
+                return self._whole(piece, blocks)
+        return self._cut(piece)
+
+    def finish(self) -> bytes:
+        """Read an event that the final blank line is missing of; return what was held back of it."""
+        block = self._splitter.rest()
+        if block is None:
+            self.unread_events += 1
+        elif block and self._read(block) and self._takes_out and not self._released:
+            self._held.clear()
+        held = bytes(self._held)
+        self._held.clear()
+        if self.usage is None and self.unread_events and self.flag is None:
+            self.flag = "the usage may be in an event that could not be read"
+        return held
+
+    def _whole(self, piece: bytes, blocks: list[bytes]) -> bytes:
+        taken = [index for index, block in enumerate(blocks) if self._event(_plain_data(block))]
+        self._torn_cr = False
+        if not taken or not self._takes_out:
+            return piece
+        return b"".join(block + b"\n\n" for index, block in enumerate(blocks) if index not in taken)
+
+    def _cut(self, piece: bytes) -> bytes:
+        """The general case: events that begin and end anywhere."""
+        ends = self._splitter.feed(piece)
+        if not self._takes_out:
+            for _, block in ends:
+                self._read(block)
+            return piece
+        relayed: list[bytes | memoryview] = []
+        start = 0
+        view = memoryview(piece)
+        for end, block in ends:
+            if self._keeps(block):
+                relayed += (bytes(self._held), view[start:end])
+            self._held.clear()
+            self._released = False
+            start = end
+        if self._released:
+            relayed.append(view[start:])
+        else:
+            self._held += view[start:]
+            if len(self._held) > MAX_HELD_BYTES:
+                relayed.append(bytes(self._held))
+                self._held.clear()
+                self._released = True
+        joined = b"".join(relayed)
+        return piece if len(joined) == len(piece) and joined == piece else joined
+
+    def _keeps(self, block: bytes | None) -> bool:
+        """Whether a finished event is relayed."""
+        if self._torn_cr and block == b"\n":
+            self._torn_cr = False
+            return False
+        takes_out = self._read(block) and not self._released
+        self._torn_cr = takes_out and block is not None and block.endswith(b"\r")
+        return not takes_out
+
+    def _read(self, block: bytes | None) -> bool:
+        """Read one event; True if it is one that Farebox asked for itself."""
+        if block is None:
+            self.unread_events += 1
+            return False
+        return self._event(data_of(block))
+
+    def _event(self, data: bytes) -> bool:
+        """Set the figures from one event's data, which may be empty; True if it is one that Farebox asked for itself."""
+        raise NotImplementedError
+
+
+def _plain_data(block: bytes) -> bytes:
+    """`data_of` for a block with LF line ends and without its own, quick where it is written as providers write it."""
+    lines = block.count(b"\n")
+    if lines == 0 and block.startswith(b"data: "):
+        return block[6:]
+    if lines == 1 and block.startswith(b"event: ") and (at := block.find(b"\ndata: ")) > 0:
+        return block[at + 7 :]
+    return data_of(block)

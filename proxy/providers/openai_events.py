@@ -1,0 +1,105 @@
+"""The members of OpenAI's answers and chunks that metering needs; msgspec skips the rest.
+
+`content` is text with OpenAI; some compatible providers (Mistral's reasoning models) send a list of parts, so the text
+members are typed loosely and read by shape.
+"""
+
+from typing import Any
+
+import msgspec
+
+from proxy.providers.tally import Tally
+from proxy.providers.usage_reading import NOTHING
+
+
+class Function(msgspec.Struct, gc=False):
+    """A tool's name and arguments, whole or in pieces."""
+
+    name: Any = None
+    arguments: Any = None
+
+
+class ToolCall(msgspec.Struct, gc=False):
+    """A tool call or a piece of one."""
+
+    function: Function | None = None
+
+
+class Text(msgspec.Struct, gc=False):
+    """A message or a delta: everything in it that the model wrote."""
+
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: Function | None = None
+
+
+class StreamChoice(msgspec.Struct, gc=False):
+    """One choice of a chunk."""
+
+    delta: Text | None = None
+    finish_reason: Any = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    """One choice of a plain answer."""
+
+    message: Text | None = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """One event of a stream."""
+
+    choices: list[StreamChoice] | None = None
+    usage: msgspec.Raw = NOTHING
+    error: msgspec.Raw = NOTHING
+
+
+class Answer(msgspec.Struct, gc=False):
+    """A plain answer."""
+
+    choices: list[Choice] | None = None
+    usage: msgspec.Raw = NOTHING
+    error: msgspec.Raw = NOTHING
+
+
+class Figures(msgspec.Struct, gc=False):
+    """What is read of a chunk or answer whose choices have a shape of their own."""
+
+    usage: msgspec.Raw = NOTHING
+    error: msgspec.Raw = NOTHING
+
+
+def read_text(text: Text | None, tally: Tally) -> None:
+    """Add what the model wrote to the tally."""
+    if text is None:
+        return
+    if text.content:
+        _add(text.content, tally)
+    if text.reasoning_content or text.reasoning:
+        _add(text.reasoning_content or text.reasoning, tally)  # OpenRouter sends the same text under both names
+    if text.refusal:
+        _add(text.refusal, tally)
+    if text.tool_calls or text.function_call:
+        _add_calls(text, tally)
+
+
+def _add(value: Any, tally: Tally) -> None:
+    if isinstance(value, str):
+        tally.add(value)
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, dict) and isinstance(text := item.get("text"), str):
+                tally.add(text)
+            elif isinstance(item, dict) and isinstance(thinking := item.get("thinking"), list):
+                _add(thinking, tally)
+
+
+def _add_calls(text: Text, tally: Tally) -> None:
+    functions = [call.function for call in text.tool_calls or ()]
+    for function in (*functions, text.function_call):
+        if function is not None:
+            _add(function.name, tally)
+            _add(function.arguments, tally)

@@ -1,0 +1,76 @@
+"""What of a request becomes input tokens: its texts, to be counted, and its media, which bytes say nothing about."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from proxy.core.errors import InvalidRequest
+from proxy.providers.reading import is_array
+
+# Parts whose tokens follow from their text. Every other kind (image_url, input_audio, file, image, document, ...) is media.
+_TEXT_PARTS = frozenset(
+    ("text", "refusal", "thinking", "redacted_thinking", "tool_use", "tool_result", "server_tool_use", "input_text"),
+)
+# Members that are no text for the model: names of kinds, ids, and what media are made of.
+_KINDS_AND_IDS = ("type", "id", "tool_call_id", "tool_use_id", "cache_control", "signature")
+_SILENT = frozenset((*_KINDS_AND_IDS, "image_url", "input_audio", "file", "source"))
+
+
+class _Part(msgspec.Struct, gc=False):
+    type: str = "text"
+    content: Any = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decode_messages = msgspec.json.Decoder(list[_Message]).decode
+_decode_parts = msgspec.json.Decoder(list[_Part]).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def count_media(body: bytes, messages: msgspec.Raw) -> int:
+    """How many parts of the messages are media; raises InvalidRequest where parts cannot be told apart."""
+    if b'"type"' not in body and b"\\u00" not in body:
+        return 0
+    try:
+        contents = (message.content for message in _decode_messages(messages))
+        return sum(_media_in(_decode_parts(content)) for content in contents if is_array(content))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        message = "Each message must be an object with its content as text or as parts."
+        raise InvalidRequest(message, param="messages") from None
+
+
+def _media_in(parts: Iterable[_Part]) -> int:
+    count = 0
+    for part in parts:
+        if part.type not in _TEXT_PARTS:
+            count += 1
+        elif isinstance(part.content, list):  # a tool's result may hold images
+            kinds = (str(inner.get("type")) for inner in part.content if isinstance(inner, dict))
+            count += sum(kind not in _TEXT_PARTS for kind in kinds)
+    return count
+
+
+def texts_of(body: bytes, names: Iterable[str]) -> str:
+    """The texts in some members of a request, one a line; for counting only."""
+    try:
+        members = _decode_any(body)
+    except msgspec.DecodeError:  # a number that no machine holds, somewhere in it: every byte is counted then
+        return body.decode()
+    return "\n".join(text for name in names for text in _texts(members.get(name)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a JSON value that the model gets to read, in order; without recursion, for depth is the caller's choice."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, list):
+            waiting += reversed(item)
+        elif isinstance(item, dict):
+            waiting += [member for name, member in reversed(item.items()) if name not in _SILENT]

@@ -1,0 +1,30 @@
+"""The output of a call so far, kept so that it can be counted where no usage was reported. Bounded memory."""
+
+# 256 KiB is about 64,000 tokens. Beyond it only the length is kept, and the count is scaled up by it.
+LIMIT_BYTES = 256 * 1024
+
+
+class Tally:
+    """Counts pieces and bytes of output text, and keeps the first `LIMIT_BYTES` of the text itself."""
+
+    __slots__ = ("_text", "bytes", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces = 0
+        self.bytes = 0
+        self._text = bytearray()
+
+    def add(self, text: str) -> None:
+        """One more piece of output."""
+        encoded = text.encode()
+        self.pieces += 1
+        self.bytes += len(encoded)
+        if self.bytes <= LIMIT_BYTES:
+            self._text += encoded
+        elif len(self._text) < LIMIT_BYTES:
+            self._text += encoded[: LIMIT_BYTES - len(self._text)]
+
+    @property
+    def text(self) -> str:
+        """What was kept."""
+        return self._text.decode(errors="ignore")

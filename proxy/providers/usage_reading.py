@@ -1,0 +1,34 @@
+"""Believing a provider's figures: how a raw `usage` becomes disjoint counters, or a reason why it cannot.
+
+A figure is a whole number of tokens from 0 to `core.usage.MAX_COUNT`. Anything else (negative, fractional, a string, 5,000 digits,
+a part larger than its whole) makes the whole report unbelievable, for no part of it can be trusted then.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from proxy.core.usage import MAX_COUNT
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None
+"""A reported figure; None where the provider did not report it."""
+
+NOTHING = msgspec.Raw()
+"""The default of a raw member that is absent."""
+
+
+class Unbelievable(Exception):
+    """The reported figures contradict themselves."""
+
+
+def is_given(raw: msgspec.Raw) -> bool:
+    """Whether a raw member is there and not null."""
+    return raw is not NOTHING and bytes(raw) != b"null"
+
+
+def part(total: int, *parts: int) -> int:
+    """What is left of a total without its parts; raises Unbelievable when they exceed it."""
+    left = total - sum(parts)
+    if left < 0:
+        raise Unbelievable("a part of the usage is larger than its total")
+    return left
