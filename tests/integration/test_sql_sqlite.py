@@ -53,7 +53,9 @@ async def test_the_file_is_private_and_every_commit_is_synced(database, tmp_path
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     lane = database._writer
-    pragmas = await lane.run(lambda c: [c.execute(f"PRAGMA {p}").fetchone()[0] for p in ("journal_mode", "synchronous")])
+    pragmas = await lane.run(
+        lambda c: [c.execute(f"PRAGMA {p}").fetchone()[0] for p in ("journal_mode", "synchronous")]
+    )
     assert pragmas == ["wal", 2]
 
 
@@ -102,7 +104,9 @@ async def test_the_loop_runs_on_while_the_database_waits(tmp_path):
 
 async def test_a_migration_that_fails_leaves_nothing_behind(tmp_path):
     broken = Migration(1, "0001_broken", "x", ("CREATE TABLE a (b TEXT)", "CREATE TABLE a (b TEXT)"))
-    database = SqliteDatabase(tmp_path / "farebox.db", queries={"tables": "SELECT name FROM sqlite_master"}, migrations=[broken])
+    database = SqliteDatabase(
+        tmp_path / "farebox.db", queries={"tables": "SELECT name FROM sqlite_master"}, migrations=[broken]
+    )
     with pytest.raises(DatabaseUnavailable):
         await database.migrate()
     assert await database.fetch("tables") == []

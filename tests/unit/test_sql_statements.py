@@ -39,7 +39,9 @@ def test_every_query_is_valid_against_the_migrated_schema():
 
 
 def test_no_query_uses_what_only_one_database_understands():
-    only_one = re.compile(r"\b(INSERT OR|REPLACE INTO|GLOB|IFNULL|ROWID|AUTOINCREMENT|JSON_EXTRACT|ILIKE)\b|::|\?", re.IGNORECASE)
+    only_one = re.compile(
+        r"\b(INSERT OR|REPLACE INTO|GLOB|IFNULL|ROWID|AUTOINCREMENT|JSON_EXTRACT|ILIKE)\b|::|\?", re.IGNORECASE
+    )
     for name, sql in load_queries().items():
         assert not only_one.search(sql), name
     for migration in load_migrations():
@@ -61,7 +63,9 @@ def test_a_changed_or_unknown_migration_stops_the_start():
         pending({1: "x", 2: "y"}, [one])
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///a.db?mode=ro", "mysql:///x"])
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///a.db?mode=ro", "mysql:///x"]
+)
 def test_a_url_that_names_no_file_is_refused(url):
     with pytest.raises(ConfigError):
         sqlite_path(url)
