@@ -1,0 +1,221 @@
+"""One connection to a provider: writes a request, reads the answer as it arrives, and says whether it may be used again.
+
+Guarantees: bounded buffers both ways; a connection carries one call at a time; after anything that was not expected
+(bytes while idle, bytes behind an answer, an answer before the request was out) it is closed, never reused.
+"""
+
+import asyncio
+import select
+from typing import Protocol, cast
+
+from proxy.pipeline.upstream.answer import AnswerReader, Receiver, until_close
+from proxy.pipeline.upstream.errors import BadAnswer, Disconnected, Truncated
+
+# An answer that nobody reads stops the provider at this many bytes.
+READ_HIGH_WATER = 256 * 1024
+# Above this a body is written in slices, each only once the transport has room.
+WRITE_SLICE = 128 * 1024
+# A connection that was idle for longer than this is asked whether it is still there before it is used.
+_TRUSTED_IDLE_S = 1.0
+
+
+class Owner(Protocol):
+    """What a connection needs of its pool."""
+
+    def returned(self, connection: "Connection") -> None:
+        """Free for the next call."""
+
+    def gone(self, connection: "Connection") -> None:
+        """Not usable any more; said once."""
+
+    def lost(self, connection: "Connection") -> None:
+        """The transport is closed."""
+
+
+class Connection(asyncio.Protocol):
+    """`send` begins a call; when its answer is complete the owner hears `returned` or `gone`."""
+
+    __slots__ = (
+        "_closed",
+        "_eof",
+        "_owner",
+        "_reader",
+        "_receiver",
+        "_refused_early",
+        "_transport",
+        "_unsent",
+        "_write_paused",
+        "idle_since",
+        "reading_paused",
+    )
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._reader = AnswerReader()
+        self._receiver: Receiver | None = None
+        self._unsent: memoryview | None = None
+        self._write_paused = False
+        self._refused_early = False
+        self._eof = False
+        self._closed = False
+        self.reading_paused = False
+        self.idle_since = 0.0
+
+    # The call's side.
+
+    @property
+    def standing(self) -> bool:
+        """Open, as far as the loop has told us."""
+        return not self._closed and self._transport is not None and not self._transport.is_closing()
+
+    def usable(self, now: float) -> bool:
+        """Whether a call may be sent on it: open, and nothing has arrived since the last answer. `now` is loop time."""
+        if not self.standing:
+            return False
+        return now - self.idle_since < _TRUSTED_IDLE_S or not _readable(self._transport)
+
+    def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
+        """Writes the request; a large body goes out as the transport takes it, while the answer may already arrive."""
+        assert self._transport is not None
+        self._receiver = receiver
+        self._reader.expect(receiver)
+        receiver.sent = True
+        if len(body) <= WRITE_SLICE:
+            self._transport.write(head + body if body else head)
+            return
+        self._transport.write(head)
+        self._unsent = memoryview(body)
+        self._write_on()
+
+    def resume_reading(self) -> None:
+        """The call has taken what was buffered."""
+        if self.reading_paused and self._transport is not None and not self._closed:
+            self.reading_paused = False
+            self._transport.resume_reading()
+
+    def discard(self) -> None:
+        """Closes at once, whatever is under way; the call is not told."""
+        self._receiver = None
+        self._unsent = None
+        if not self._closed:
+            self._closed = True
+            self._owner.gone(self)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def retire(self) -> None:
+        """Closes an idle connection politely (TLS says goodbye)."""
+        if not self._closed:
+            self._closed = True
+            self._owner.gone(self)
+        if self._transport is not None:
+            self._transport.close()
+
+    # The transport's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP, and TLS where there is one, stand."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_SLICE)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads on in the answer; the call wakes once a read, not once a chunk."""
+        receiver = self._receiver
+        if receiver is None:
+            self.discard()  # nobody asked: what comes behind an answer is not the beginning of the next one
+            return
+        try:
+            self._reader.feed(data)
+        except BadAnswer as error:
+            self._fail(error)
+            return
+        if self._reader.done:
+            self._finish(receiver)
+            return
+        if receiver.status >= 400 and self._unsent is not None:
+            # An early refusal: the rest of the body would only meet a closed door and could cost us the answer.
+            self._unsent = None
+            self._refused_early = True
+        if receiver.buffered > READ_HIGH_WATER and not self.reading_paused and self._transport is not None:
+            self.reading_paused = True
+            self._transport.pause_reading()
+        receiver.wake()
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """The transport has room again."""
+        self._write_paused = False
+        if self._receiver is not None:
+            self._receiver.heard = True  # the provider took bytes: it is slow, not gone
+        self._write_on()
+
+    def eof_received(self) -> None:
+        """The provider has closed in good order; a TLS connection that is cut without a goodbye does not get here."""
+        self._eof = True
+        self._ended(None)
+        self.discard()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The last that is heard of the transport."""
+        self._ended(error)
+        self.discard()
+        self._transport = None
+        self._reader.close()
+        self._owner.lost(self)
+
+    # Steps.
+
+    def _write_on(self) -> None:
+        while self._unsent is not None and not self._write_paused and not self._closed:
+            assert self._transport is not None
+            piece, rest = self._unsent[:WRITE_SLICE], self._unsent[WRITE_SLICE:]
+            self._unsent = rest if len(rest) else None
+            self._transport.write(piece)
+
+    def _finish(self, receiver: Receiver) -> None:
+        """The answer is complete; the connection is free, or closed when anything about it is in doubt."""
+        assert self._transport is not None
+        whole_request = self._unsent is None and not self._refused_early and not self._transport.get_write_buffer_size()
+        keep = self._reader.keep and whole_request and not self._closed
+        self._receiver = None
+        receiver.completed()
+        if keep:
+            self.resume_reading()
+            self._owner.returned(self)
+        else:
+            self.discard()
+
+    def _ended(self, error: Exception | None) -> None:
+        """The provider has closed: for an answer without a length that is its end, for any other it is a truncation."""
+        receiver = self._receiver
+        if receiver is None:
+            return
+        if not receiver.status:
+            self._fail(Disconnected(), error)
+        elif self._eof and until_close(receiver.headers):
+            self._receiver = None
+            receiver.completed()
+        else:
+            self._fail(Truncated(), error)
+
+    def _fail(self, error: BaseException, cause: BaseException | None = None) -> None:
+        receiver = self._receiver
+        if cause is not None:
+            error.__cause__ = cause
+        self.discard()
+        if receiver is not None:
+            receiver.broke(error)
+
+
+def _readable(transport: asyncio.Transport | None) -> bool:
+    """Whether bytes or the end of the stream wait in the socket, where the loop has not yet told us."""
+    sock = None if transport is None else transport.get_extra_info("socket")
+    if sock is None:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN | select.POLLHUP)
+    return bool(poll.poll(0))

@@ -1,0 +1,294 @@
+"""One call to a provider: sent once, never repeated by itself, its answer handed on as it arrives.
+
+exchange = client.open(method, target, headers, body)
+await exchange.start()
+while piece := await exchange.read(): ...
+exchange.close()
+"""
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from proxy.pipeline.upstream.connection import Connection
+from proxy.pipeline.upstream.dialer import Dialer
+from proxy.pipeline.upstream.errors import (
+    CallClosed,
+    ConnectTimeout,
+    FirstByteTimeout,
+    IdleTimeout,
+    PoolExhausted,
+    TotalTimeout,
+)
+from proxy.pipeline.upstream.pool import Pool
+from proxy.pipeline.upstream.settings import Timeouts
+from proxy.pipeline.upstream.sweep import Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What all calls of a client share."""
+
+    pool: Pool
+    dialer: Dialer
+    sweep: Sweep
+    timeouts: Timeouts
+    wait_s: float
+    loop: asyncio.AbstractEventLoop
+
+
+class _Phase(Enum):
+    NEW = auto()
+    IN_LINE = auto()
+    CONNECTING = auto()
+    ASKED = auto()
+    ENDED = auto()
+
+
+class Exchange:
+    """`status` and `headers` (raw pairs, as they came) are set once `start` has returned; `sent` says whether a byte of
+    the request was handed to a socket; `reused` whether the connection had served a call before.
+    """
+
+    __slots__ = (
+        "_aborted",
+        "_body",
+        "_connecting",
+        "_connection",
+        "_deadline",
+        "_error",
+        "_finished",
+        "_grant",
+        "_head",
+        "_phase",
+        "_shared",
+        "_since",
+        "_waiter",
+        "buffered",
+        "headers",
+        "heard",
+        "pieces",
+        "reused",
+        "sent",
+        "status",
+    )
+
+    def __init__(self, shared: Machinery, head: bytes, body: bytes) -> None:
+        self._shared = shared
+        self._head = head
+        self._body = body
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.sent = False
+        self.reused = False
+        # Written by the connection: what has arrived and was not read yet, and whether anything came since the last sweep.
+        self.pieces: list[bytes] = []
+        self.buffered = 0
+        self.heard = False
+        self._phase = _Phase.NEW
+        self._connection: Connection | None = None
+        self._connecting: asyncio.Timeout | None = None
+        self._grant: tuple[Connection | None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: BaseException | None = None
+        self._aborted = False
+        self._finished = False
+        self._since = 0.0
+        self._deadline = 0.0
+
+    async def start(self) -> None:
+        """Takes or makes a connection, sends the request, and returns when the head of the answer is there.
+
+        Raises PoolExhausted, ConnectFailed, ConnectTimeout (nothing was sent); Disconnected, FirstByteTimeout,
+        TotalTimeout, BadAnswer; or what `abort` was given. The call is closed when it raises.
+        """
+        if self._phase is not _Phase.NEW:
+            raise self._error or RuntimeError("a call is started once")
+        shared = self._shared
+        self._since = shared.loop.time()
+        self._deadline = self._since + shared.timeouts.total_s
+        shared.sweep.watch(self)
+        try:
+            self._ask(self._idle_connection() or await self._obtain_connection())
+            await self._head_of_answer()
+        except BaseException:
+            self.close()
+            raise
+
+    async def read(self) -> bytes:
+        """What has arrived since the last read, joined; waits for at least a byte. Empty at the clean end of the answer.
+
+        Bytes that came before a failure are handed out first. Raises Truncated, IdleTimeout, TotalTimeout, BadAnswer
+        (also in the middle of an answer), or what `abort` was given.
+        """
+        while True:
+            pieces = self.pieces
+            if pieces:
+                piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                pieces.clear()
+                self.buffered = 0
+                connection = self._connection
+                if connection is not None and connection.reading_paused:
+                    connection.resume_reading()
+                return piece
+            if self._error is not None:
+                raise self._error
+            if self._finished:
+                return b""
+            await self._arrival()
+
+    def abort(self, error: BaseException) -> None:
+        """Closes the connection; a pending or later `start` or `read` raises `error`. Nothing that was not read is kept."""
+        if not self._aborted:
+            self._aborted = True
+            self._error = self._error or error
+            self.pieces.clear()
+            self._end()
+
+    def close(self) -> None:
+        """Ends the call: the connection of a complete answer is (already) back in the pool, any other is closed."""
+        self.abort(CallClosed())
+
+    # What the connection, the pool and the sweep say.
+
+    def wake(self) -> None:
+        """Something arrived."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def completed(self) -> None:
+        """The answer is complete and the connection no longer ours."""
+        self._finished = True
+        self._connection = None
+        self._end()
+
+    def broke(self, error: BaseException) -> None:
+        """The connection failed; what came before it stays readable."""
+        if self._error is None:
+            self._error = error
+        self._connection = None
+        self._end()
+
+    def granted(self, connection: Connection | None) -> None:
+        """Our turn in the line of the pool."""
+        self._grant = (connection,)
+        self.wake()
+
+    def check(self, now: float) -> None:
+        """Fails an overdue call; `now` is loop time."""
+        timeouts = self._shared.timeouts
+        if now >= self._deadline:
+            self.broke(TotalTimeout())
+        elif self._phase is _Phase.IN_LINE:
+            if now - self._since >= self._shared.wait_s:
+                self.broke(PoolExhausted(retry_after_ms=1000))
+        elif self._phase is _Phase.ASKED:
+            if self.heard or (self._connection is not None and self._connection.reading_paused):
+                # Stamped here instead of at each arrival: a chunk costs no look at the clock.
+                self.heard = False
+                self._since = now
+            elif now - self._since >= (timeouts.idle_s if self.status else timeouts.first_byte_s):
+                self.broke(IdleTimeout() if self.status else FirstByteTimeout())
+
+    # Steps.
+
+    def _idle_connection(self) -> Connection | None:
+        connection = self._shared.pool.take()
+        self.reused = connection is not None
+        return connection
+
+    async def _head_of_answer(self) -> None:
+        while not self.status or self._aborted:
+            if self._error is not None:
+                raise self._error
+            await self._arrival()
+
+    async def _obtain_connection(self) -> Connection:
+        while True:
+            connection = None
+            if not self._shared.pool.reserve():
+                connection = await self._stand_in_line()
+            if connection is None:
+                return await self._connect()
+            if connection.usable(self._shared.loop.time()):
+                self.reused = True
+                return connection
+            connection.discard()
+
+    async def _stand_in_line(self) -> Connection | None:
+        """A connection, or None for a reserved slot."""
+        pool = self._shared.pool
+        self._phase = _Phase.IN_LINE
+        pool.enter_line(self)
+        try:
+            while self._grant is None and self._error is None:
+                await self._arrival()
+            if self._error is not None:
+                raise self._error  # noqa: TRY301 - leaving the line is the same for a failure and a cancellation
+        except BaseException:
+            pool.leave_line(self)
+            if self._grant is not None:
+                self._hand_back(*self._grant)
+            raise
+        assert self._grant is not None
+        (connection,), self._grant = self._grant, None
+        return connection
+
+    def _hand_back(self, connection: Connection | None) -> None:
+        """Our turn came, and we do not want it any more."""
+        if connection is None:
+            self._shared.pool.give_up_slot()
+        else:
+            self._shared.pool.returned(connection)
+
+    async def _connect(self) -> Connection:
+        """Fills a slot that we have reserved."""
+        shared = self._shared
+        self._phase = _Phase.CONNECTING
+        timeout_s = shared.timeouts.connect_s
+        try:
+            # The one timer of a call, and only where a handshake dwarfs it; `abort` and the sweep end it through it, too.
+            async with asyncio.timeout(timeout_s) as self._connecting:
+                connection = await shared.dialer.connect(lambda: Connection(shared.pool), timeout_s)
+        except TimeoutError:
+            shared.pool.give_up_slot()
+            raise (self._error or ConnectTimeout()) from None
+        except BaseException:
+            shared.pool.give_up_slot()
+            raise
+        finally:
+            self._connecting = None
+        shared.pool.adopt(connection)
+        return connection
+
+    def _ask(self, connection: Connection) -> None:
+        if self._error is not None:
+            # Aborted in the moment in which the connection came about.
+            self._shared.pool.returned(connection)
+            raise self._error
+        self._phase = _Phase.ASKED
+        self._since = self._shared.loop.time()
+        self._connection = connection
+        connection.send(self, self._head, self._body)
+        self._head = self._body = b""
+
+    async def _arrival(self) -> None:
+        if self._waiter is not None:
+            raise RuntimeError("a call is read by one reader")
+        self._waiter = self._shared.loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _end(self) -> None:
+        """Nothing more will arrive."""
+        self._phase = _Phase.ENDED
+        self._shared.sweep.forget(self)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.discard()
+        if self._connecting is not None and not self._connecting.expired():
+            self._connecting.reschedule(self._shared.loop.time())
+        self.wake()
