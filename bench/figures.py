@@ -1,0 +1,96 @@
+"""From raw loads to figures: costs a call and a chunk, medians over rounds. Pure.
+
+A figure's name carries its unit: `_us` microseconds, `_ms` milliseconds, `_mb` and `_kb` of 1024; `busy` and `pace` are shares of 1.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from bench.generator import Load, Percentiles
+from bench.processes import Memory
+from bench.scenarios import Scenario
+
+Figures = dict[str, float]
+_KB = 1024
+_MB = 1024 * 1024
+
+
+@dataclass
+class Round:
+    """One pass over all subjects and scenarios: figures by (subject, scenario), and what failed, by the same."""
+
+    figures: dict[tuple[str, str], Figures] = field(default_factory=dict)
+    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def get(self, subject: str, scenario: str, figure: str) -> float | None:
+        """Return one figure, None where it was not measured."""
+        return self.figures.get((subject, scenario), {}).get(figure)
+
+
+def load_figures(
+    load: Load, scenario: Scenario, workers: Iterable[int], beside: Mapping[str, int], upstream: int
+) -> Figures:
+    """Return what a load says of the processes under test (`workers`), of those beside them and of the bench itself."""
+    pids = tuple(workers)
+    worker_ns = sum(load.cpu_ns[pid] for pid in pids)
+    figures = {"calls_a_second": load.calls / load.seconds, "chunks_a_second": load.events / load.seconds}
+    if pids:
+        figures["busy"] = worker_ns / (load.seconds * 1e9 * len(pids))
+    roles = {"cpu": worker_ns, "generator": load.own_cpu_ns, "upstream": load.cpu_ns[upstream]}
+    roles |= {role: load.cpu_ns[pid] for role, pid in beside.items()}
+    for role, nanoseconds in roles.items():
+        if load.calls and not scenario.stream:
+            figures[f"{role}_us_a_call"] = nanoseconds / load.calls / 1000
+        if load.events:
+            figures[f"{role}_us_a_chunk"] = nanoseconds / load.events / 1000
+    figures |= _percentiles("latency", load.latency) | _percentiles("first_byte", load.first_byte)
+    figures |= _percentiles("lateness", load.lateness)
+    expected = scenario.chunks_expected_a_second
+    if expected:
+        figures["pace"] = figures["chunks_a_second"] / expected
+    return figures
+
+
+def memory_figures(idle: Memory, loaded: Memory, streams: int) -> Figures:
+    """Return the size of an idle worker and what each open stream adds to it."""
+    return {
+        "idle_mb": idle.rss_bytes / _MB,
+        "idle_pss_mb": idle.pss_bytes / _MB,
+        "kb_a_stream": (loaded.rss_bytes - idle.rss_bytes) / _KB / streams,
+    }
+
+
+def median_of(values: Iterable[float | None]) -> float | None:
+    """Return the median of the values that there are, None where there is none."""
+    present = [value for value in values if value is not None]
+    return statistics.median(present) if present else None
+
+
+def median(rounds: Iterable[Round], subject: str, scenario: str, figure: str) -> float | None:
+    """Return the median of one figure over the rounds that measured it."""
+    return median_of(one.get(subject, scenario, figure) for one in rounds)
+
+
+def median_ratio(rounds: Iterable[Round], scenario: str, figure: str, over: tuple[str, str]) -> float | None:
+    """Return the median over rounds of one subject's figure divided by another's of the same round."""
+    subject, yardstick = over
+    pairs = ((one.get(subject, scenario, figure), one.get(yardstick, scenario, figure)) for one in rounds)
+    return median_of(ours / theirs if ours is not None and theirs else None for ours, theirs in pairs)
+
+
+def median_added(rounds: Iterable[Round], scenario: str, figure: str, over: tuple[str, str]) -> float | None:
+    """Return the median over rounds of one subject's figure less another's of the same round."""
+    subject, reference = over
+    pairs = ((one.get(subject, scenario, figure), one.get(reference, scenario, figure)) for one in rounds)
+    return median_of(ours - theirs if ours is not None and theirs is not None else None for ours, theirs in pairs)
+
+
+def _percentiles(name: str, values: Percentiles | None) -> Figures:
+    if values is None:
+        return {}
+    return {
+        f"{name}_p50_ms": values.p50 / 1000,
+        f"{name}_p99_ms": values.p99 / 1000,
+        f"{name}_max_ms": values.max / 1000,
+    }

@@ -1,0 +1,156 @@
+"""One load on one port: starts the load generator and reads what it measured.
+
+Times are as the C program prints them: microseconds for latencies, nanoseconds for CPU time.
+"""
+
+import http.client
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.scenarios import Scenario
+
+PATH = "/v1/chat/completions"
+_SLACK = 30.0
+_ADDRESS = "127.0.0.1"
+
+
+class LoadFailedError(Exception):
+    """A load had errors: wrong status, wrong bytes, a broken connection. Its figures are worth nothing."""
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Exact percentiles of all samples of an interval, in microseconds."""
+
+    count: int
+    p50: float
+    p99: float
+    max: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one load measured in its interval."""
+
+    seconds: float
+    calls: int
+    events: int
+    bytes: int
+    latency: Percentiles | None
+    first_byte: Percentiles | None
+    lateness: Percentiles | None
+    cpu_ns: dict[int, int]
+    own_cpu_ns: int
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request body and the answer that it must get, as files for the load generator."""
+
+    body: Path
+    expected: Path
+
+
+def learn_exchange(scenario: Scenario, upstream_port: int, directory: Path) -> Exchange:
+    """Ask the mock upstream itself, without the stream's pace, and keep its answer as the one that is right."""
+    exchange = Exchange(directory / f"{scenario.name}.request", directory / f"{scenario.name}.answer")
+    body = scenario.body()
+    connection = http.client.HTTPConnection(_ADDRESS, upstream_port, timeout=_SLACK)
+    try:
+        connection.request("POST", PATH, body, {"Content-Type": "application/json", "x-bench-unpaced": "1"})
+        answer = connection.getresponse()
+        exchange.body.write_bytes(body)
+        exchange.expected.write_bytes(answer.read())
+    finally:
+        connection.close()
+    return exchange
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a load goes: a port, the Authorization header, and the processes whose CPU time is taken."""
+
+    port: int
+    authorization: str | None
+    watched: Sequence[int]
+
+
+def run_load(
+    program: Path,
+    scenario: Scenario,
+    exchange: Exchange,
+    target: Target,
+    at_full_load: Callable[[], None] | None = None,
+) -> Load:
+    """Run one load to its end; `at_full_load` is called once while every connection is busy.
+
+    Raises LoadFailedError when a single call was not answered with status 200 and the upstream's exact bytes.
+    """
+    command: list[str | Path] = [program, *_arguments(scenario, exchange, target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            if at_full_load:
+                _pause(process, scenario.warmup + 0.6 * scenario.interval)
+                at_full_load()
+            output, complaint = process.communicate(timeout=scenario.warmup + scenario.interval + _SLACK)
+        finally:
+            process.kill()
+    if process.returncode != 0:
+        message = f"load generator: {complaint.strip()}"
+        raise LoadFailedError(message)
+    return _read(json.loads(output))
+
+
+def _pause(process: "subprocess.Popen[str]", seconds: float) -> None:
+    """Sleep, but no longer than the load lives."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+    message = "the load ended before its time"
+    raise LoadFailedError(message)
+
+
+def _arguments(scenario: Scenario, exchange: Exchange, target: Target) -> list[str]:
+    arguments = {
+        "port": target.port,
+        "path": PATH,
+        "body": exchange.body,
+        "expect": exchange.expected,
+        "connections": scenario.connections,
+        "stagger-ms": round(scenario.stagger * 1000),
+        "warmup-ms": round(scenario.warmup * 1000),
+        "interval-ms": round(scenario.interval * 1000),
+        "period-ms": scenario.stream.period_ms if scenario.stream else 0,
+    }
+    text = [f"--{name}={value}" for name, value in arguments.items()]
+    if target.authorization:
+        text.append(f"--auth={target.authorization}")
+    return text + [f"--watch={pid}" for pid in target.watched]
+
+
+def _read(answer: dict[str, object]) -> Load:
+    if answer["errors"]:
+        message = f"{answer['errors']} errors, the first: {answer['first_error']}"
+        raise LoadFailedError(message)
+    cpu_ns = answer["cpu_ns"]
+    assert isinstance(cpu_ns, dict)
+    return Load(
+        seconds=float(str(answer["seconds"])),
+        calls=int(str(answer["calls"])),
+        events=int(str(answer["events"])),
+        bytes=int(str(answer["bytes"])),
+        latency=_percentiles(answer.get("latency_us")),
+        first_byte=_percentiles(answer.get("first_byte_us")),
+        lateness=_percentiles(answer.get("lateness_us")),
+        cpu_ns={int(pid): int(ns) for pid, ns in cpu_ns.items()},
+        own_cpu_ns=int(str(answer["own_cpu_ns"])),
+    )
+
+
+def _percentiles(value: object) -> Percentiles | None:
+    return Percentiles(**value) if isinstance(value, dict) else None

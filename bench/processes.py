@@ -1,0 +1,142 @@
+"""Starting, pinning and weighing processes: what the bench needs from Linux's /proc.
+
+Sizes are bytes. A process that the bench started never outlives it: each one is ended by the block that started it.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_START_TIMEOUT = 20.0
+_STOP_TIMEOUT = 15.0
+
+
+class SubjectUnavailableError(Exception):
+    """A subject cannot be measured on this machine; the message says why."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a process occupies: resident, and its proportional share of what it has in common with others."""
+
+    rss_bytes: int
+    pss_bytes: int
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Which CPUs the subject's processes run on, and which everything else does."""
+
+    subject: tuple[int, ...]
+    rest: tuple[int, ...]
+
+
+def divide_cores() -> Cores:
+    """Give the subject the first CPU that we may use, and all the others to the rest of the bench."""
+    usable = sorted(os.sched_getaffinity(0))
+    return Cores(subject=(usable[0],), rest=tuple(usable[1:]) or (usable[0],))
+
+
+@contextlib.contextmanager
+def started(
+    command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command for the length of the block, its output in `log`; ended by SIGTERM, then SIGKILL."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(environment or {})},
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def find_program(*names: str) -> str:
+    """Return the first of these programs that is installed; raises SubjectUnavailableError when none is."""
+    for name in names:
+        found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
+        if found:
+            return found
+    message = f"{' or '.join(names)} is not installed"
+    raise SubjectUnavailableError(message)
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once something listens; raises SubjectUnavailableError with the log's end when the process gives up."""
+    give_up_at = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < give_up_at and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    message = f"did not listen on port {port}: {log.read_text(errors='replace')[-500:].strip()}"
+    raise SubjectUnavailableError(message)
+
+
+def pin(pid: int, cpus: Sequence[int]) -> None:
+    """Bind every thread of a process to these CPUs; threads that it starts later inherit that."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), cpus)
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of a process's children, oldest first."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return sorted(found)
+
+
+def command_line(pid: int) -> list[str]:
+    """Return the arguments that a process was started with; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    except OSError:
+        return []
+
+
+def memory(pids: Sequence[int]) -> Memory:
+    """Return what these processes occupy together."""
+    sizes = [_sizes(pid) for pid in pids]
+    return Memory(sum(size["Rss"] for size in sizes), sum(size["Pss"] for size in sizes))
+
+
+def _sizes(pid: int) -> dict[str, int]:
+    sizes = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, value, *_ = line.split()
+        sizes[name.rstrip(":")] = int(value) * 1024
+    return sizes
+
+
+def cpu_ns(pid: int) -> int:
+    """Return the CPU time that all threads of a process have used, in nanoseconds (whole ticks without schedstat)."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+    except FileNotFoundError:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))

@@ -1,0 +1,120 @@
+"""The loads that are put on every subject, as data.
+
+A scenario is one kind of request and how many clients make it at once, each as soon as its last answer is complete.
+Durations are seconds, a stream's period milliseconds. A stream's model name is its profile in the mock upstream.
+"""
+
+import json
+import random
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An SSE answer: so many content events, one every period (0: as fast as the socket takes them)."""
+
+    chunks: int
+    period_ms: int
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One load. `direct` says that it is run without a proxy too, as the figure that others are compared with."""
+
+    name: str
+    title: str
+    model: str
+    connections: int
+    interval: float
+    stream: Stream | None = None
+    warmup: float = 0.5
+    stagger: float = 0.0
+    prompt_bytes: int = 64
+    direct: bool = False
+    weighs_memory: bool = False
+
+    def body(self) -> bytes:
+        """Return the request: an OpenAI chat completion that does not ask for usage, as most clients do not."""
+        request: dict[str, object] = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": _prose(self.prompt_bytes)}],
+            "max_tokens": 1024,
+        }
+        if self.stream:
+            request["stream"] = True
+        return json.dumps(request).encode()
+
+    def profile(self) -> str | None:
+        """Return the stream as the mock upstream's argument, None for a plain answer."""
+        return f"{self.model}={self.stream.chunks}@{self.stream.period_ms}" if self.stream else None
+
+    @property
+    def chunks_expected_a_second(self) -> float | None:
+        """Return the pace that all streams together should keep, None where nothing is paced."""
+        return 1000 * self.connections / self.stream.period_ms if self.stream and self.stream.period_ms else None
+
+
+SCENARIOS = (
+    # First, because a worker that has carried load is no idle worker any more.
+    Scenario(
+        name="memory",
+        title="1,000 open streams, an event a second each",
+        model="bench-open",
+        connections=1000,
+        stream=Stream(chunks=30, period_ms=1000),
+        stagger=2.0,
+        warmup=2.5,
+        interval=1.5,
+        weighs_memory=True,
+    ),
+    Scenario(
+        name="small", title="small call, 64 clients", model="bench-small", connections=64, interval=3.0, direct=True
+    ),
+    Scenario(name="one", title="small call, one client", model="bench-small", connections=1, interval=2.0, direct=True),
+    Scenario(
+        name="flat",
+        title="flat-out SSE, 16 clients",
+        model="bench-flat",
+        connections=16,
+        stream=Stream(chunks=500, period_ms=0),
+        interval=3.0,
+    ),
+    # The interval is a stream's length: every stream then has exactly one end and one start in it.
+    Scenario(
+        name="paced",
+        title="100 paced streams, an event every 20 ms each",
+        model="bench-paced",
+        connections=100,
+        stream=Stream(chunks=150, period_ms=20),
+        stagger=0.5,
+        warmup=0.7,
+        interval=3.0,
+        direct=True,
+    ),
+    Scenario(
+        name="prompt",
+        title="1 MB prompt, 4 clients",
+        model="bench-small",
+        connections=4,
+        interval=2.0,
+        prompt_bytes=1_000_000,
+    ),
+)
+
+
+def shortened(scenario: Scenario) -> Scenario:
+    """Return the scenario as `--quick` runs it: the same load for half the time."""
+    return replace(scenario, interval=scenario.interval / 2, warmup=max(scenario.warmup / 2, scenario.stagger + 0.1))
+
+
+def _prose(size: int) -> str:
+    """Return so many bytes of text that is no pattern to a tokenizer; the same on every run."""
+    source = random.Random(size)  # not for secrets: the text must be the same on every run
+    words = ("quick", "brown", "foxes", "measure", "the", "prepaid", "credits", "of", "seven", "wizards")
+    parts: list[str] = []
+    length = 0
+    while length < size:
+        word = source.choice(words) if source.random() < 0.8 else str(source.randrange(10_000))
+        parts.append(word)
+        length += len(word) + 1
+    return " ".join(parts)[:size]

@@ -1,0 +1,90 @@
+"""nginx as the yardstick: one worker, kept-alive connections to the upstream, nothing buffered, no access log.
+
+A request body stays in memory, as it does in Farebox: with nginx's default of 16 kB a large prompt would go through a file.
+"""
+
+import contextlib
+import os
+import pwd
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.processes import SubjectUnavailableError, children, find_program, free_port, pin, started, wait_for_port
+from bench.subjects.base import Place, Running
+
+_CONFIGURATION = """
+{user}
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 16384;
+error_log stderr crit;
+pid {directory}/nginx.pid;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    tcp_nodelay on;
+    keepalive_requests 1000000000;
+    client_max_body_size 64m;
+    client_body_buffer_size 2m;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    upstream model {{
+        server 127.0.0.1:{upstream_port};
+        keepalive 2048;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://model;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(place: Place) -> Iterator[Running]:
+    """Run nginx for the length of the block; raises SubjectUnavailableError where it is not installed."""
+    program = find_program("nginx")
+    port = free_port()
+    configuration, log = place.directory / "nginx.conf", place.directory / "nginx.log"
+    configuration.write_text(
+        _CONFIGURATION.format(
+            user=_user_line(), directory=place.directory, port=port, upstream_port=place.upstream_port
+        )
+    )
+    command: list[str | Path] = [program, "-c", configuration, "-p", place.directory, "-e", log]
+    with started(command, log) as process:
+        wait_for_port(port, process, log)
+        worker = _worker(process.pid)
+        pin(worker, place.cores.subject)
+        yield Running(port=port, workers=(worker,), versions={"nginx": _version(program)})
+
+
+def _user_line() -> str:
+    """Workers of a root master become `nobody` by default, who cannot reach the run's directory."""
+    return f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
+
+
+def _worker(master: int) -> int:
+    """The master listens before it forks."""
+    for _ in range(100):
+        if found := children(master):
+            return found[0]
+        time.sleep(0.02)
+    message = "nginx started no worker"
+    raise SubjectUnavailableError(message)
+
+
+def _version(program: str | Path) -> str:
+    shown = subprocess.run([program, "-v"], capture_output=True, text=True, check=True).stderr
+    return shown.strip().rpartition("/")[2]
