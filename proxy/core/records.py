@@ -9,6 +9,7 @@ CLIENT_LEFT = "client_left"
 UPSTREAM_FAILED = "upstream_failed"
 TIMED_OUT = "timed_out"
 REFUSED = "refused"
+CUT = "cut"  # the credits did not last for the whole stream
 ABANDONED = "abandoned"  # the worker died; the reaper ended the hold
 
 # settlement_basis

@@ -1,0 +1,289 @@
+"""The composition root: what each role is made of, and how it starts and stops.
+
+Roles: `worker` serves calls, `recorder` moves the stream into SQL, `reaper` ends abandoned holds, `operator` answers
+scrapes. Nothing is shared between processes but Redis, SQL and the metrics directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import ssl
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from proxy import logs
+from proxy.accounts.authenticator import Authenticator
+from proxy.accounts.keys import KeyHasher
+from proxy.admin.operator import serve_operators
+from proxy.config import parse_listen
+from proxy.core.clock import SystemClock
+from proxy.core.errors import ConfigError, Unavailable
+from proxy.core.limits import CONCURRENT, REQUESTS, TOKENS
+from proxy.ledger.connection import RedisConnection
+from proxy.ledger.ledger import Ledger
+from proxy.ledger.reaper import Reaper
+from proxy.ledger.scripts import RedisScripts
+from proxy.metrics import Metrics, use_directory
+from proxy.pipeline.handle import Pipeline
+from proxy.pipeline.health import Health
+from proxy.pipeline.hold import Credits
+from proxy.pipeline.read import Paths
+from proxy.pipeline.route import Endpoint, Router, base_path, base_paths
+from proxy.pipeline.server import DataListener
+from proxy.pipeline.spool import Spool
+from proxy.pipeline.upstream.client import UpstreamClient
+from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
+from proxy.providers.registry import OPERATIONS
+from proxy.providers.tokens import TokenCounter
+from proxy.records.epoch import agree_on_epoch
+from proxy.records.recorder import Recorder
+from proxy.sql.database import open_database
+from proxy.tasks import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from proxy.config import Config, Provider
+    from proxy.sql.database import Database
+
+log = logging.getLogger("farebox.app")
+
+METRICS_FLUSH_S = 1.0
+STARTING_PAUSE_S = 0.5
+BACKLOG = 1024
+READY_FD = "FAREBOX_READY_FD"
+
+
+def metrics_directory(config: Config) -> Path:
+    """Where this host's processes keep their metrics."""
+    return Path(config.server.state_dir) / "metrics"
+
+
+def run_role(name: str, config: Config, index: int, listen_fd: int | None) -> int:
+    """Runs one role until SIGTERM or SIGINT; returns the exit code. Raises ConfigError for a start that cannot work."""
+    logs.set_up(config.logs.level, config.logs.format, f"{name}-{index}" if name == "worker" else name)
+    use_directory(metrics_directory(config))
+    roles = {"worker": _worker, "recorder": _recorder, "reaper": _reaper, "operator": _operator}
+    uvloop.run(roles[name](config, index, listen_fd))
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a role works on."""
+
+    database: Database
+    redis: RedisConnection
+    ledger: Ledger
+
+
+@asynccontextmanager
+async def open_stores(config: Config, stop: asyncio.Event) -> AsyncIterator[Stores]:
+    """Opens SQL and Redis and agrees on their epoch; waits for a store that is not there yet, as long as `stop` is unset."""
+    async with AsyncExitStack() as stack:
+        database = open_database(config.database.url)
+        stack.push_async_callback(database.close)
+        redis = RedisConnection(config.redis.url, command_timeout_s=config.redis.command_timeout_ms / 1000)
+        stack.push_async_callback(redis.close)
+        epoch = await _agreed_epoch(config, database, redis, stop)
+        yield Stores(database, redis, Ledger(RedisScripts(redis), config.redis.partitions, epoch))
+
+
+async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
+    stop = _stop_signal()
+    tasks, metrics = Tasks(), Metrics()
+    async with open_stores(config, stop) as stores:
+        authenticator = Authenticator(
+            stores.database,
+            stores.ledger,
+            KeyHasher(config.keys.pepper),
+            SystemClock(),
+            default_limits=_default_limits(config),
+        )
+        spool = Spool(Path(config.server.state_dir) / "spool" / f"worker-{index}.jsonl", stores.ledger)
+        credits_ = Credits(stores.ledger, authenticator, TokenCounter(), spool, metrics, config.credits)
+        health = Health(stores.redis, config)
+        endpoints = make_endpoints(config)
+        pipeline = Pipeline(
+            config,
+            paths=Paths(OPERATIONS, base_paths(config.providers)),
+            router=Router(endpoints, config.price_book(), config),
+            authenticator=authenticator,
+            credits_=credits_,
+            metrics=metrics,
+            clock=SystemClock(),
+            health=health,
+        )
+        listener = DataListener(config.server, pipeline.handle)
+        server = await asyncio.get_running_loop().create_server(
+            listener.protocol, sock=_listening_socket(config.server.listen, listen_fd), backlog=BACKLOG
+        )
+        for part in (listener, credits_, spool, health):
+            part.start(tasks)
+        tasks.every("metrics", METRICS_FLUSH_S, _flusher(metrics))
+        _settle_memory()
+        _say_ready()
+        await stop.wait()
+        health.draining = True
+        server.close()
+        await listener.drain(config.server.drain_s)
+        await tasks.close()
+        for client in {endpoint.client for endpoint in endpoints}:
+            await client.close()
+        metrics.flush()
+
+
+async def _recorder(config: Config, _index: int, _listen_fd: int | None) -> None:
+    stop = _stop_signal()
+    tasks, metrics = Tasks(), Metrics()
+    async with open_stores(config, stop) as stores:
+        recorder = Recorder(
+            stores.redis,
+            stores.ledger,
+            stores.database,
+            metrics,
+            consumer=f"{socket.gethostname()}-{os.getpid()}",
+            config=config.recorder,
+        )
+        tasks.spawn("recorder", recorder.run())
+        tasks.every("metrics", METRICS_FLUSH_S, _flusher(metrics))
+        _settle_memory()
+        _say_ready()
+        await stop.wait()
+        await recorder.stop()
+        await tasks.close()
+        metrics.flush()
+
+
+async def _reaper(config: Config, _index: int, _listen_fd: int | None) -> None:
+    stop = _stop_signal()
+    tasks, metrics = Tasks(), Metrics()
+    async with open_stores(config, stop) as stores:
+        reaper = Reaper(stores.ledger, policy=config.credits.abandoned)
+
+        async def sweep() -> None:
+            metrics.swept.add((), await reaper.sweep())
+
+        tasks.every("reaper", config.credits.sweep_s, sweep)
+        tasks.every("metrics", METRICS_FLUSH_S, _flusher(metrics))
+        _settle_memory()
+        _say_ready()
+        await stop.wait()
+        await tasks.close()
+        metrics.flush()
+
+
+async def _operator(config: Config, _index: int, listen_fd: int | None) -> None:
+    if not config.admin.token:
+        msg = "admin.token is empty; the operators' listener needs a credential of its own"
+        raise ConfigError(msg)
+    stop = _stop_signal()
+    async with open_stores(config, stop) as stores:
+        health = Health(stores.redis, config)
+        sock = _listening_socket(config.admin.listen, listen_fd)
+        async with serve_operators(config, stores, health, metrics_directory(config), sock):
+            _say_ready()
+            await stop.wait()
+
+
+def make_endpoints(config: Config) -> list[Endpoint]:
+    """Every provider in every dialect that it speaks; one connection pool for each address."""
+    endpoints = []
+    for name, provider in config.providers.items():
+        clients: dict[Origin, UpstreamClient] = {}
+        for dialect, url in provider.endpoints().items():
+            origin = Origin.parse(url)
+            if origin not in clients:
+                clients[origin] = _upstream_client(config, provider, origin)
+            endpoints.append(
+                Endpoint(name, dialect, base_path(url), provider.api_key, tuple(provider.models), clients[origin])
+            )
+    return endpoints
+
+
+def _upstream_client(config: Config, provider: Provider, origin: Origin) -> UpstreamClient:
+    general = config.upstream
+
+    def pick(own: float | None, default: float) -> float:
+        return default if own is None else own
+
+    timeouts = Timeouts(
+        connect_s=pick(provider.connect_timeout_s, general.connect_timeout_s),
+        first_byte_s=pick(provider.first_byte_timeout_s, general.first_byte_timeout_s),
+        idle_s=pick(provider.idle_timeout_s, general.idle_timeout_s),
+        total_s=pick(provider.total_timeout_s, general.total_timeout_s),
+    )
+    pool = PoolLimits(connections=provider.max_connections or general.max_connections, keepalive_s=general.keepalive_s)
+    context = ssl.create_default_context(cafile=provider.ca_file) if origin.tls else None
+    return UpstreamClient(origin, timeouts, pool, context)
+
+
+def _default_limits(config: Config) -> dict[str, int]:
+    limits = config.limits
+    pairs = {REQUESTS: limits.requests_per_minute, TOKENS: limits.tokens_per_minute, CONCURRENT: limits.concurrent}
+    return {kind: ceiling for kind, ceiling in pairs.items() if ceiling is not None}
+
+
+async def _agreed_epoch(config: Config, database: Database, redis: RedisConnection, stop: asyncio.Event) -> str:
+    """The epoch of both stores. A store that is away is waited for; one that lost its data is not served on."""
+    while True:
+        try:
+            if not redis.is_up:
+                await redis.start()
+            return await agree_on_epoch(database, redis, config.redis.partitions)
+        except Unavailable as error:
+            log.warning("not ready yet: %s", error.message)
+        try:
+            await asyncio.wait_for(stop.wait(), STARTING_PAUSE_S)
+        except TimeoutError:
+            continue
+        raise SystemExit(0)
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT. SIGHUP is answered by the roles that reload, and must end none."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: log.info("SIGHUP: nothing to reload here"))
+    return stop
+
+
+def _listening_socket(listen: str, listen_fd: int | None) -> socket.socket:
+    if listen_fd is not None:
+        sock = socket.socket(fileno=listen_fd)
+    else:
+        host, port = parse_listen(listen)
+        sock = socket.create_server((host, port), backlog=BACKLOG, reuse_port=True)
+    sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    return sock
+
+
+def _flusher(metrics: Metrics) -> Callable[[], object]:
+    async def flush() -> None:
+        metrics.flush()
+
+    return flush
+
+
+def _settle_memory() -> None:
+    """What is alive now stays: the collector need not look at it for every call."""
+    gc.collect()
+    gc.freeze()
+
+
+def _say_ready() -> None:
+    descriptor = os.environ.pop(READY_FD, "")
+    if descriptor:
+        os.write(int(descriptor), b"1")
+        os.close(int(descriptor))

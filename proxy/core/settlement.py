@@ -1,0 +1,50 @@
+"""What the charge of a call rests on, decided in one place from plain facts.
+
+The rules are the fault table's: nothing is charged for what the provider did not do, its own figures come first, a count
+comes second, and figures that cannot be believed cost the whole hold. Nothing here is silently free.
+"""
+
+from dataclasses import dataclass
+
+from proxy.core import records
+from proxy.core.usage import Usage
+
+_FIRST_ERROR_STATUS = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """How a call ended. `status` is the provider's (None: no head came), `reported` its usage where it can be believed."""
+
+    sent: bool
+    status: int | None
+    outcome: str
+    reported: Usage | None = None
+    flagged: bool = False
+    error_event: bool = False
+
+
+def settlement_basis(facts: Facts) -> str:
+    """One of `records.NONE`, `REPORTED`, `COUNTED`, `HOLD`."""
+    if not facts.sent:
+        return records.NONE
+    if facts.status is None:
+        # Asked, but no head came. A client that left is counted (its prompt was processed); a late or broken provider is not.
+        return records.COUNTED if facts.outcome == records.CLIENT_LEFT else records.NONE
+    if facts.status >= _FIRST_ERROR_STATUS:
+        return records.NONE
+    if facts.flagged:
+        return records.HOLD
+    if facts.reported is not None:
+        return records.REPORTED
+    return records.NONE if facts.error_event else records.COUNTED
+
+
+def counted_usage(partial: Usage | None, input_tokens: int, output_tokens: int) -> Usage:
+    """A count, with what the provider did report of one side: its input counters stand, its output is never lowered."""
+    if partial is None or not partial.input_tokens:
+        return Usage({"input": input_tokens, "output": output_tokens})
+    counters = dict(partial.counters)
+    counters["output"] = max(partial.output_tokens, output_tokens)
+    counters.pop("reasoning", None)
+    return Usage(counters)

@@ -1,0 +1,50 @@
+"""A call: one client request end to end, as the rooms of the pipeline learn about it.
+
+Instants: `at_ms` is Unix milliseconds, everything ending in `_at` and `started` are loop seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.accounts.caller import Caller
+    from proxy.core.pricing import Tariff
+    from proxy.pipeline.exchange import Exchange
+    from proxy.pipeline.route import Route
+    from proxy.providers.dialect import Ask, Meter, Operation
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """An authenticated, readable, routed request. Its id is that of the hold, the record, the log line and the answer."""
+
+    call_id: str
+    at_ms: int
+    started: float
+    exchange: Exchange
+    operation: Operation
+    credential: bytes = field(repr=False)
+    caller: Caller
+    body: bytes = field(repr=False)
+    ask: Ask
+    route: Route
+    tariff: Tariff
+    trace_id: str
+    tags: Mapping[str, str]
+    # What the journey adds.
+    sent: bool = False
+    attempts: int = 1
+    status: int | None = None
+    outcome: str | None = None
+    forwarded_at: float = 0.0
+    first_byte_at: float | None = None
+    meter: Meter | None = None
+
+    @property
+    def dialect(self) -> str:
+        """The dialect that the client speaks."""
+        return self.operation.dialect

@@ -1,0 +1,270 @@
+"""The hold of a call and its one settlement.
+
+Entering the block sets credits aside (402, 429 or 503 before anything is sent); leaving it, however that happens, settles
+or releases exactly once. Settlement runs in the caller's own task: nothing cancels handlers, a client that leaves only
+ends waiting. Where Redis is away at the end, the settlement goes to the spool. Amounts are microcredits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from proxy.core import records
+from proxy.core.errors import Unavailable, UpstreamTimeout
+from proxy.ledger.ledger import Extended, Gone, Held, HoldRequest, Refused
+from proxy.pipeline.admit import hold_bound_microcredits, refusal, tokens_taken
+from proxy.pipeline.exchange import ClientLeft
+from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from proxy.accounts.authenticator import Authenticator
+    from proxy.config import Credits as CreditsConfig
+    from proxy.core.limits import Limit
+    from proxy.core.records import UsageRecord
+    from proxy.ledger.ledger import Ledger, Standing
+    from proxy.metrics import Metrics
+    from proxy.pipeline.call import Call
+    from proxy.pipeline.spool import Spool
+    from proxy.providers.tokens import TokenCounter
+    from proxy.tasks import Tasks
+
+log = logging.getLogger("farebox.hold")
+
+_FIRST_ERROR_STATUS = 400
+_STALE_ROUNDS = 3
+_encode = msgspec.json.Encoder().encode
+
+
+class CreditsExhausted(Exception):
+    """The hold could not grow with the stream, and the policy is to cut."""
+
+
+class Credits:
+    """Makes holds, keeps those of running calls alive, and knows where settlements go."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        authenticator: Authenticator,
+        counter: TokenCounter,
+        spool: Spool,
+        metrics: Metrics,
+        config: CreditsConfig,
+    ) -> None:
+        self.ledger = ledger
+        self.authenticator = authenticator
+        self.counter = counter
+        self.spool = spool
+        self.metrics = metrics
+        self.config = config
+        self.open: dict[str, Hold] = {}
+
+    def hold(self, call: Call) -> Hold:
+        """The hold of a call, to be entered."""
+        return Hold(self, call)
+
+    def start(self, tasks: Tasks) -> None:
+        """Starts the renewal of leases and checkpoints of running calls."""
+        tasks.every("hold renewal", 1.0, self._renew)
+
+    async def _renew(self) -> None:
+        now = asyncio.get_running_loop().time()
+        due = [hold for hold in self.open.values() if hold.renewal_due(now)]
+        # The scripts of all of them leave in one write.
+        await asyncio.gather(*(hold.renew() for hold in due))
+
+
+class Hold:
+    """Credits set aside for one call; an async context manager whose exit is the call's settlement."""
+
+    __slots__ = (
+        "_credits",
+        "_ended",
+        "_extending",
+        "_growths",
+        "_limits",
+        "_renewed_at",
+        "_step",
+        "amount",
+        "balance",
+        "call",
+        "charge",
+        "standings",
+    )
+
+    def __init__(self, credits_: Credits, call: Call) -> None:
+        self._credits = credits_
+        self.call = call
+        self.amount = 0
+        self.charge: int | None = None
+        self.balance: int | None = None
+        self.standings: tuple[Standing, ...] = ()
+        self._limits: tuple[Limit, ...] = ()
+        self._ended = False
+        self._extending = False
+        self._growths = 0
+        self._step = 0
+        self._renewed_at = 0.0
+
+    async def __aenter__(self) -> Self:
+        """Holds, or raises what the refusal means: 402, 429, 503."""
+        call = self.call
+        self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
+        held = await self._admit(tokens_taken(call.ask, len(call.body), call.tariff))
+        self.standings = held.standings
+        self._renewed_at = asyncio.get_running_loop().time()
+        self._credits.open[call.call_id] = self
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Settles or releases; an error goes on after it."""
+        await self.settle(error)
+
+    async def settle(self, error: BaseException | None = None) -> None:
+        """Ends the hold with what the call cost; a second time changes nothing.
+
+        Sets `charge` and, where Redis answered, `balance`.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        call = self.call
+        self._credits.open.pop(call.call_id, None)
+        call.outcome = _outcome(call, error)
+        record = await final_record(call, self.amount, self._credits.counter)
+        self.charge = record.charge_microcredits
+        tokens = record.input_tokens + record.output_tokens
+        payload = _encode(record)
+        ledger = self._credits.ledger
+        try:
+            if record.settlement_basis == records.NONE:
+                ended = await ledger.release(record.account_id, call.call_id, self._limits, payload)
+            else:
+                ended = await ledger.settle(record.account_id, call.call_id, self.charge, tokens, self._limits, payload)
+        except Unavailable as unavailable:
+            log.warning("call %s: settlement goes to the spool: %s", call.call_id, unavailable.code)
+            await self._credits.spool.put(record.account_id, call.call_id, self.charge, tokens, self._limits, payload)
+        else:
+            self.balance = ended.posted_microcredits
+        self._count(record)
+
+    # While the call runs.
+
+    def needs_more(self) -> bool:
+        """Whether the output that has passed comes close to what is held; cheap enough to ask for every piece."""
+        call = self.call
+        if call.meter is None or self._extending or call.ask.output_limit is not None:
+            return False
+        step = call.tariff.price.assumed_output_tokens * call.ask.choices
+        return call.meter.output_events + step // 4 > step * (self._growths + 1)
+
+    async def grow(self) -> None:
+        """Holds another step of output. Raises CreditsExhausted where the credits are not there and the policy is `cut`."""
+        tariff = self.call.tariff
+        self._growths += 1
+        step = tariff.price.assumed_output_tokens * self.call.ask.choices
+        extended = await self._extend(self.amount + tariff.hold_microcredits(0, step))
+        if extended is not None and not extended.granted and self._credits.config.exhausted == "cut":
+            raise CreditsExhausted
+
+    def renewal_due(self, now: float) -> bool:
+        """Whether the lease or the checkpoint wants renewing. `now` in loop seconds."""
+        config = self._credits.config
+        lease = config.lease_s / 3
+        interval = lease if self.call.meter is None else min(config.checkpoint_s, lease)
+        return not self._extending and now - self._renewed_at >= interval
+
+    async def renew(self) -> None:
+        """Renews the lease and notes what the call has cost so far."""
+        await self._extend(self.amount)
+
+    async def _extend(self, amount: int) -> Extended | None:
+        """Extends to an absolute amount; None where Redis is away or the hold is gone (the stream goes on)."""
+        self._extending = True
+        self._step += 1
+        draft = checkpoint_record(self.call, self.amount)
+        try:
+            extended = await self._credits.ledger.extend(
+                draft.account_id,
+                self.call.call_id,
+                self._step,
+                amount,
+                min(draft.charge_microcredits, self.amount),
+                self._credits.config.lease_s * 1000,
+                _encode(draft),
+            )
+        except Unavailable as error:
+            log.warning("call %s: the hold could not be renewed: %s", self.call.call_id, error.code)
+            return None
+        finally:
+            self._extending = False
+            self._renewed_at = asyncio.get_running_loop().time()
+        if isinstance(extended, Gone):
+            return None
+        self.amount = extended.amount_microcredits
+        return extended
+
+    async def _admit(self, tokens: int) -> Held:
+        """Asks the ledger; a worker whose picture of the key is old (revoked, new limits) looks again and asks once more."""
+        call = self.call
+        for _ in range(_STALE_ROUNDS):
+            self._limits = call.caller.limits_for(call.ask.model)
+            answer = await self._credits.ledger.hold(
+                HoldRequest(
+                    account_id=call.caller.account_id,
+                    call_id=call.call_id,
+                    amount_microcredits=self.amount,
+                    tokens=tokens,
+                    lease_ms=self._credits.config.lease_s * 1000,
+                    limits=self._limits,
+                    version=call.caller.version,
+                    draft=_encode(draft_record(call, self.amount)),
+                )
+            )
+            if isinstance(answer, Held):
+                return answer
+            if isinstance(answer, Refused):
+                self.standings = answer.standings
+                raise refusal(answer)
+            # Stale, or an account that the ledger does not know yet: SQL has the last word, and repairs the ledger's.
+            self._credits.authenticator.forget(call.caller)
+            call.caller = await self._credits.authenticator.identify(call.credential)
+        raise Unavailable
+
+    def _count(self, record: UsageRecord) -> None:
+        metrics = self._credits.metrics
+        route = (record.provider, self.call.route.metric_model)
+        metrics.calls.add((*route, record.outcome, str(record.status or 0)))
+        metrics.basis.add((record.settlement_basis,))
+        for kind, tokens in record.usage.items():
+            if tokens:
+                metrics.tokens.add((*route, kind), tokens)
+        if record.charge_microcredits:
+            metrics.charged.add(route, record.charge_microcredits)
+        if record.charge_microcredits > self.amount:
+            metrics.overrun.add(route, record.charge_microcredits - self.amount)
+        meter = self.call.meter
+        if meter is not None and meter.flag:
+            log.warning("call %s: usage from %s was not believed: %s", record.call_id, record.provider, meter.flag)
+            metrics.flagged.add((record.provider,))
+
+
+def _outcome(call: Call, error: BaseException | None) -> str:
+    if error is None:
+        failed = (call.status or 0) >= _FIRST_ERROR_STATUS or (call.meter is not None and call.meter.error)
+        return records.UPSTREAM_FAILED if failed else records.COMPLETED
+    if isinstance(error, ClientLeft):
+        return records.CLIENT_LEFT
+    if isinstance(error, UpstreamTimeout):
+        return records.TIMED_OUT
+    if isinstance(error, CreditsExhausted):
+        return records.CUT
+    return records.UPSTREAM_FAILED

@@ -1,0 +1,34 @@
+"""Answers of our own: errors in the caller's dialect, with what a client needs to act on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.core.errors import Unavailable
+from proxy.providers.errors import error_body
+
+if TYPE_CHECKING:
+    from proxy.core.errors import FareboxError
+    from proxy.pipeline.exchange import Exchange, RawHeaders
+
+_JSON = (b"content-type", b"application/json")
+_UNAVAILABLE_RETRY_MS = 1000
+
+
+def send_error(exchange: Exchange, error: FareboxError, dialect: str, call_id: str, limits: RawHeaders) -> None:
+    """Sends an error as the dialect's SDKs expect it. Raises ClientLeft."""
+    headers: RawHeaders = [_JSON, (b"x-farebox-call-id", call_id.encode()), *limits]
+    if error.should_retry is False:
+        headers.append((b"x-should-retry", b"false"))
+    retry_after_ms = error.retry_after_ms
+    if retry_after_ms is None and isinstance(error, Unavailable):
+        retry_after_ms = _UNAVAILABLE_RETRY_MS
+    if retry_after_ms is not None:
+        headers.append((b"retry-after", b"%d" % -(-retry_after_ms // 1000)))
+        headers.append((b"retry-after-ms", b"%d" % retry_after_ms))
+    exchange.answer(error.status, headers, error_body(dialect, error, call_id))
+
+
+def send_json(exchange: Exchange, status: int, body: bytes) -> None:
+    """Sends a small JSON document. Raises ClientLeft."""
+    exchange.answer(status, [_JSON, (b"cache-control", b"no-store")], body)

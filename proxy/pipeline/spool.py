@@ -1,0 +1,112 @@
+"""Settlements that Redis could not take: a local file of JSON lines, synced before a call counts as settled.
+
+One file a worker. A line is a settlement by call id; replaying one that was applied after all changes nothing, because
+the ledger answers a repeat with the first result. Lines leave the file only after the ledger has answered all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.core.errors import Unavailable
+from proxy.core.limits import Limit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy.ledger.ledger import Ledger
+    from proxy.tasks import Tasks
+
+log = logging.getLogger("farebox.spool")
+
+_REPLAY_EVERY_S = 0.5
+
+
+class _Line(msgspec.Struct, frozen=True):
+    account_id: str
+    call_id: str
+    charge_microcredits: int
+    tokens: int
+    limits: tuple[Limit, ...]
+    record: str
+
+
+class Spool:
+    """The file of one worker: `depth` settlements wait in it."""
+
+    def __init__(self, path: Path, ledger: Ledger) -> None:
+        self._path = path
+        self._ledger = ledger
+        self._lock = asyncio.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.depth = len(self._read())
+
+    def start(self, tasks: Tasks) -> None:
+        """Starts the replay, which runs whenever something waits."""
+        tasks.every("spool replay", _REPLAY_EVERY_S, self.replay)
+
+    async def put(
+        self, account_id: str, call_id: str, charge_microcredits: int, tokens: int, limits: tuple[Limit, ...], record: bytes
+    ) -> None:
+        """Keeps one settlement; returns when it is on the disk."""
+        line = _Line(account_id, call_id, charge_microcredits, tokens, limits, record.decode())
+        async with self._lock:
+            await asyncio.get_running_loop().run_in_executor(None, self._append, msgspec.json.encode(line) + b"\n")
+            self.depth += 1
+
+    async def replay(self) -> None:
+        """Hands everything that waits to the ledger, in order; what it cannot take yet stays."""
+        if not self.depth:
+            return
+        async with self._lock:
+            loop = asyncio.get_running_loop()
+            lines = await loop.run_in_executor(None, self._read)
+            settled = 0
+            try:
+                for line in lines:
+                    await self._ledger.settle(
+                        line.account_id,
+                        line.call_id,
+                        line.charge_microcredits,
+                        line.tokens,
+                        line.limits,
+                        line.record.encode(),
+                    )
+                    settled += 1
+            except Unavailable:
+                log.info("spool: %d of %d settlements replayed, Redis is still away", settled, len(lines))
+            if settled:
+                await loop.run_in_executor(None, self._keep, lines[settled:])
+                self.depth = len(lines) - settled
+                log.info("spool: %d settlements replayed, %d wait", settled, self.depth)
+
+    def _append(self, line: bytes) -> None:
+        with self._path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self) -> list[_Line]:
+        if not self._path.exists():
+            return []
+        lines = []
+        for raw in self._path.read_bytes().splitlines():
+            try:
+                lines.append(msgspec.json.decode(raw, type=_Line))
+            except msgspec.MsgspecError:
+                # Only the last line can be torn, by a kill during its write; its call was never reported as settled.
+                log.exception("spool: a torn line was left out; its hold ends at its checkpoint")
+        return lines
+
+    def _keep(self, lines: list[_Line]) -> None:
+        fresh = self._path.with_suffix(".new")
+        with fresh.open("wb") as file:
+            file.writelines(msgspec.json.encode(line) + b"\n" for line in lines)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path)
