@@ -10,7 +10,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from proxy.pipeline.upstream.errors import BadAnswer
 
-# Bound in bytes of what comes without a byte of body.
+# Bound in bytes of what comes without a byte of body (behind a body, checked from the next read on).
 MAX_OVERHEAD = 64 * 1024
 MAX_HEADERS = 200
 
