@@ -14,9 +14,10 @@ from bench.native import NoCompilerError
 from bench.processes import divide_cores
 from bench.report import budget_sheet, describe, remarks, sheets, show, write
 from bench.scenarios import SCENARIOS, shortened
-from bench.subjects import DIRECT, OURS, SUBJECTS, YARDSTICK
+from bench.subjects import SUBJECTS
 
 _ROUNDS = 3
+_LOG_WIDTH = 140
 _SCENARIO_NAMES = [scenario.name for scenario in SCENARIOS]
 
 
@@ -28,6 +29,8 @@ _SCENARIO_NAMES = [scenario.name for scenario in SCENARIOS]
 def main(*, quick: bool, rounds: int | None, subjects: tuple[str, ...], scenarios: tuple[str, ...]) -> None:
     """Measure every subject under every load and write a table to the terminal and to bench/results/."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_LOG_WIDTH)
     chosen = [scenario for scenario in SCENARIOS if not scenarios or scenario.name in scenarios]
     plan = Plan(
         subjects=[name for name in SUBJECTS if not subjects or name in subjects],
@@ -41,7 +44,7 @@ def main(*, quick: bool, rounds: int | None, subjects: tuple[str, ...], scenario
     except NoCompilerError as error:
         raise click.ClickException(str(error)) from error
     conditions = replace(conditions, versions=results.versions)
-    verdicts = judge(results.rounds, OURS, YARDSTICK, DIRECT)
+    verdicts = judge(results.rounds)
     made = [*sheets(results, plan.subjects), budget_sheet(verdicts)]
     said = remarks(results, conditions, verdicts)
     for line in describe(conditions):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bench.figures import Round, median, median_added, median_ratio
+from bench.names import DIRECT, OURS, OURS_WITH_TWO_WORKERS, YARDSTICK
 
 LEVELS = ("first", "goal", "stretch")
 
@@ -18,6 +19,7 @@ class Against(Enum):
     NOTHING = "as measured"
     NGINX = "x nginx"
     DIRECT = "added to no proxy"
+    ONE_WORKER = "two workers beside one"
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Verdict:
 
 
 _NGINX = Against.NGINX
+_ONE = Against.ONE_WORKER
 _NOT_EXPOSED = "Farebox does not expose its event loop's longest stall yet"
-_TWO_CORES = "needs four cores, two for workers and two for upstream and load"
 
 BUDGETS = (
     Budget("CPU a small call, 64 clients", "small", "cpu_us_a_call", (15, 4.5, 2.5), "x nginx", _NGINX),
@@ -60,28 +62,26 @@ BUDGETS = (
     Budget("event loop's longest stall", "small", "stall_ms", (50, 10, 5), "ms", unmeasured=_NOT_EXPOSED),
     Budget("Redis CPU a metered call", "small", "redis_us_a_call", (60, 35, 25), "us"),
     Budget(
-        "two workers on two cores / one on one",
-        "two_workers",
-        "speed_up",
-        (1.6, 1.8, 1.9),
-        "x",
-        at_least=True,
-        unmeasured=_TWO_CORES,
+        "two workers on two cores / one on one", "small", "calls_a_second", (1.6, 1.8, 1.9), "x", _ONE, at_least=True
     ),
 )
 
 
-def judge(rounds: Sequence[Round], subject: str, yardstick: str, direct: str) -> list[Verdict]:
+def judge(rounds: Sequence[Round]) -> list[Verdict]:
     """Return a verdict for every budget, from medians over the rounds."""
-    return [_judge(budget, _value(budget, rounds, subject, yardstick, direct)) for budget in BUDGETS]
+    return [_judge(budget, _value(budget, rounds)) for budget in BUDGETS]
 
 
-def _value(budget: Budget, rounds: Sequence[Round], subject: str, yardstick: str, direct: str) -> float | None:
-    if budget.against is Against.NGINX:
-        return median_ratio(rounds, budget.scenario, budget.figure, (subject, yardstick))
-    if budget.against is Against.DIRECT:
-        return median_added(rounds, budget.scenario, budget.figure, (subject, direct))
-    return median(rounds, subject, budget.scenario, budget.figure)
+def _value(budget: Budget, rounds: Sequence[Round]) -> float | None:
+    match budget.against:
+        case Against.NGINX:
+            return median_ratio(rounds, budget.scenario, budget.figure, (OURS, YARDSTICK))
+        case Against.DIRECT:
+            return median_added(rounds, budget.scenario, budget.figure, (OURS, DIRECT))
+        case Against.ONE_WORKER:
+            return median_ratio(rounds, budget.scenario, budget.figure, (OURS_WITH_TWO_WORKERS, OURS))
+        case Against.NOTHING:
+            return median(rounds, OURS, budget.scenario, budget.figure)
 
 
 def _judge(budget: Budget, value: float | None) -> Verdict:

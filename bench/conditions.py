@@ -28,7 +28,7 @@ class Conditions:
     system: str
     python: str
     versions: dict[str, str]
-    subject_cpus: tuple[int, ...]
+    subject_cpu: int
     rest_cpus: tuple[int, ...]
     others_busy: tuple[float, ...]
     rounds: int
@@ -51,9 +51,9 @@ def observe(cores: Cores, rounds: int, *, quick: bool) -> Conditions:
         system=_system(),
         python=_python(),
         versions={},
-        subject_cpus=cores.subject,
+        subject_cpu=cores.subject,
         rest_cpus=cores.rest,
-        others_busy=_others_busy(sorted({*cores.subject, *cores.rest})),
+        others_busy=_others_busy(sorted({cores.subject, *cores.rest})),
         rounds=rounds,
         quick=quick,
     )

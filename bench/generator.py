@@ -100,8 +100,7 @@ def run_load(
         finally:
             process.kill()
     if process.returncode != 0:
-        message = f"load generator: {complaint.strip()}"
-        raise LoadFailedError(message)
+        raise LoadFailedError(f"load generator: {complaint.strip()}")
     return _read(json.loads(output))
 
 
@@ -111,8 +110,7 @@ def _pause(process: "subprocess.Popen[str]", seconds: float) -> None:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         return
-    message = "the load ended before its time"
-    raise LoadFailedError(message)
+    raise LoadFailedError("the load ended before its time")
 
 
 def _arguments(scenario: Scenario, exchange: Exchange, target: Target) -> list[str]:
@@ -135,8 +133,7 @@ def _arguments(scenario: Scenario, exchange: Exchange, target: Target) -> list[s
 
 def _read(answer: dict[str, object]) -> Load:
     if answer["errors"]:
-        message = f"{answer['errors']} errors, the first: {answer['first_error']}"
-        raise LoadFailedError(message)
+        raise LoadFailedError(f"{answer['errors']} errors, the first: {answer['first_error']}")
     cpu_ns = answer["cpu_ns"]
     assert isinstance(cpu_ns, dict)
     return Load(

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from bench.figures import Figures, Round, load_figures, memory_figures
 from bench.generator import Exchange, LoadFailedError, Target, learn_exchange, run_load
+from bench.names import DIRECT, OURS_WITH_TWO_WORKERS
 from bench.native import build
 from bench.processes import Cores, SubjectUnavailableError, cpu_ns, free_port, memory, started, wait_for_port
 from bench.scenarios import SCENARIOS, Scenario
-from bench.subjects import DIRECT, SUBJECTS, Place, Running
+from bench.subjects import SUBJECTS, Place, Running
 
 _QUIET_SHARE = 0.05
 _QUIET_GLANCE = 0.2
@@ -40,7 +41,9 @@ class Plan:
         turn = number % len(self.subjects)
         for scenario in self.scenarios:
             for subject in (*self.subjects[turn:], *self.subjects[:turn]):
-                if subject != DIRECT or scenario.direct:
+                if (subject != DIRECT or scenario.direct) and (
+                    subject != OURS_WITH_TWO_WORKERS or scenario.two_workers
+                ):
                     yield scenario, subject
 
 
@@ -159,8 +162,7 @@ def _one_load(scenario: Scenario, subject: Running, bench: _Bench) -> Figures:
     else:
         load = run_load(bench.generator, scenario, exchange, target)
     if not (load.events if scenario.stream else load.calls):
-        message = "nothing was answered in the interval"
-        raise LoadFailedError(message)
+        raise LoadFailedError("nothing was answered in the interval")
     return weighed | load_figures(load, scenario, subject.workers, subject.beside, bench.upstream)
 
 

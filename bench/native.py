@@ -42,5 +42,4 @@ def _compiler() -> str:
         found = shutil.which(name) if name else None
         if found:
             return found
-    message = "the bench needs a C compiler (cc, gcc or clang on PATH, or CC): its load generator is in C"
-    raise NoCompilerError(message)
+    raise NoCompilerError("the bench needs a C compiler (cc, gcc or clang on PATH, or CC): its load generator is in C")

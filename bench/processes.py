@@ -31,16 +31,19 @@ class Memory:
 
 @dataclass(frozen=True)
 class Cores:
-    """Which CPUs the subject's processes run on, and which everything else does."""
+    """Which CPU the subject's worker runs on, which a second worker would (None: there is none to spare), and the others."""
 
-    subject: tuple[int, ...]
+    subject: int
+    second: int | None
     rest: tuple[int, ...]
 
 
 def divide_cores() -> Cores:
-    """Give the subject the first CPU that we may use, and all the others to the rest of the bench."""
-    usable = sorted(os.sched_getaffinity(0))
-    return Cores(subject=(usable[0],), rest=tuple(usable[1:]) or (usable[0],))
+    """Give the subject the first CPU that we may use, of four or more a second one, and the rest of the bench the others."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    if len(others) < 3:
+        return Cores(first, None, tuple(others) or (first,))
+    return Cores(first, others[0], tuple(others[1:]))
 
 
 @contextlib.contextmanager
@@ -73,8 +76,7 @@ def find_program(*names: str) -> str:
         found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
         if found:
             return found
-    message = f"{' or '.join(names)} is not installed"
-    raise SubjectUnavailableError(message)
+    raise SubjectUnavailableError(f"{' or '.join(names)} is not installed")
 
 
 def free_port() -> int:
@@ -92,14 +94,18 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> Non
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.02)
-    message = f"did not listen on port {port}: {log.read_text(errors='replace')[-500:].strip()}"
-    raise SubjectUnavailableError(message)
+    raise SubjectUnavailableError(f"did not listen on port {port}: {tail(log)}")
 
 
-def pin(pid: int, cpus: Sequence[int]) -> None:
-    """Bind every thread of a process to these CPUs; threads that it starts later inherit that."""
+def tail(log: Path) -> str:
+    """Return the end of a log, for a message."""
+    return log.read_text(errors="replace")[-500:].strip()
+
+
+def pin(pid: int, cpu: int) -> None:
+    """Bind every thread of a process to one CPU; threads that it starts later inherit that."""
     for task in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), cpus)
+        os.sched_setaffinity(int(task.name), (cpu,))
 
 
 def children(pid: int) -> list[int]:
@@ -108,6 +114,12 @@ def children(pid: int) -> list[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         found += [int(child) for child in (task / "children").read_text().split()]
     return sorted(found)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the pids of a process's children and theirs."""
+    direct = children(pid)
+    return direct + [deeper for child in direct for deeper in descendants(child)]
 
 
 def command_line(pid: int) -> list[str]:

@@ -65,6 +65,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("pace kept", "pace", 3),
         Column("late p50 ms", "lateness_p50_ms", 2),
         Column("late p99 ms", "lateness_p99_ms", 2),
+        Column("late max ms", "lateness_max_ms", 1),
     ),
     "prompt": _CALL,
 }
@@ -146,7 +147,6 @@ def show(console: Console, made: Sequence[Sheet], said: Sequence[str]) -> None:
         table = Table(*sheet.headings)
         for column in table.columns[1:]:
             column.justify = "right"
-            column.no_wrap = True
         for row in sheet.rows:
             table.add_row(*(_coloured(cell) for cell in row))
         console.print(f"\n[bold]{sheet.title}[/bold]", table, sep="\n")
@@ -186,7 +186,7 @@ def describe(conditions: Conditions) -> list[str]:
         f"{conditions.date}, commit {conditions.commit}{' with uncommitted changes' if conditions.changed else ''}, {manner}",
         f"{conditions.cpu}, {conditions.cores} cores, {conditions.system}, Linux {conditions.kernel}",
         f"Python {conditions.python}, {versions}",
-        f"subject on CPU {_cpus(conditions.subject_cpus)}, mock upstream, load and all else on CPU {_cpus(conditions.rest_cpus)}",
+        f"subject on CPU {conditions.subject_cpu}, mock upstream, load and all else on CPU {', '.join(map(str, conditions.rest_cpus))}",
         f"cores busy with other work just before: {busy}",
     ]
 
@@ -212,10 +212,6 @@ def _nested(by_pair: dict[tuple[str, str], _Value], shape: Callable[[_Value], ob
 
 def _number(value: float | None, decimals: int) -> str:
     return _ABSENT if value is None else f"{value:,.{decimals}f}"
-
-
-def _cpus(cpus: Sequence[int]) -> str:
-    return ", ".join(str(cpu) for cpu in cpus)
 
 
 def _coloured(cell: str) -> str:

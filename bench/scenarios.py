@@ -19,7 +19,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One load. `direct` says that it is run without a proxy too, as the figure that others are compared with."""
+    """One load. `direct`: it is run without a proxy too; `two_workers`: on Farebox with two workers too."""
 
     name: str
     title: str
@@ -31,6 +31,7 @@ class Scenario:
     stagger: float = 0.0
     prompt_bytes: int = 64
     direct: bool = False
+    two_workers: bool = False
     weighs_memory: bool = False
 
     def body(self) -> bytes:
@@ -68,7 +69,13 @@ SCENARIOS = (
         weighs_memory=True,
     ),
     Scenario(
-        name="small", title="small call, 64 clients", model="bench-small", connections=64, interval=3.0, direct=True
+        name="small",
+        title="small call, 64 clients",
+        model="bench-small",
+        connections=64,
+        interval=3.0,
+        direct=True,
+        two_workers=True,
     ),
     Scenario(name="one", title="small call, one client", model="bench-small", connections=1, interval=2.0, direct=True),
     Scenario(

@@ -3,18 +3,21 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from bench.names import BARE, DIRECT, OURS, OURS_WITH_TWO_WORKERS, YARDSTICK
 from bench.subjects.bare_aiohttp import bare_aiohttp
 from bench.subjects.base import Place, Running
 from bench.subjects.direct import direct
-from bench.subjects.farebox import farebox
+from bench.subjects.farebox import farebox, farebox_with_two_workers
 from bench.subjects.nginx import nginx
 
 Subject = Callable[[Place], AbstractContextManager[Running]]
 
-DIRECT = "direct"
-YARDSTICK = "nginx"
-OURS = "farebox"
+SUBJECTS: dict[str, Subject] = {
+    DIRECT: direct,
+    YARDSTICK: nginx,
+    BARE: bare_aiohttp,
+    OURS: farebox,
+    OURS_WITH_TWO_WORKERS: farebox_with_two_workers,
+}
 
-SUBJECTS: dict[str, Subject] = {DIRECT: direct, YARDSTICK: nginx, "aiohttp": bare_aiohttp, OURS: farebox}
-
-__all__ = ["DIRECT", "OURS", "SUBJECTS", "YARDSTICK", "Place", "Running", "Subject"]
+__all__ = ["SUBJECTS", "Place", "Running", "Subject"]

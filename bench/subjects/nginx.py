@@ -81,8 +81,7 @@ def _worker(master: int) -> int:
         if found := children(master):
             return found[0]
         time.sleep(0.02)
-    message = "nginx started no worker"
-    raise SubjectUnavailableError(message)
+    raise SubjectUnavailableError("nginx started no worker")
 
 
 def _version(program: str | Path) -> str:
