@@ -14,7 +14,7 @@ from proxy.providers.dialect import Ask, Meter
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.prompts import count_media, texts_of
 from proxy.providers.reading import MAX_OUTPUT_LIMIT, is_array, read_count, read_model, read_switch, top_level
-from proxy.providers.usage_reading import NOTHING, is_given
+from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
 METERED = frozenset(("model", "messages", "system", "stream", "max_tokens"))
 
@@ -58,7 +58,6 @@ class _Message(msgspec.Struct, gc=False):
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_figures = msgspec.json.Decoder(_Figures).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Messages:
@@ -81,7 +80,7 @@ class Messages:
             model=read_model(members),
             stream=read_switch(members, "stream"),
             output_limit=limit,
-            media_parts=count_media(body, messages),
+            media_parts=count_media(messages),
         )
 
     def outgoing(self, body: bytes, ask: Ask) -> bytes:  # noqa: ARG002 - other dialects have something to ask for
@@ -105,7 +104,7 @@ class _Document(PlainMeter):
     def _read(self, document: bytearray) -> None:
         try:
             message = self._decode(document)
-        except _UNREADABLE:
+        except UNREADABLE:
             self.unread_events = 1
             self.flag = "the answer is not a JSON object"
             return
@@ -141,35 +140,38 @@ class _Stream(StreamMeter):
         self._report = Report()
 
     def _event(self, data: bytes) -> bool:
-        if not data:
-            return False
         try:
-            event = self._decode(data)
-        except _UNREADABLE:
-            self.unread_events += 1
+            event = _decode_event(data)
+        except UNREADABLE:
+            self._read_odd(data)
             return False
         delta = event.delta
         if delta is not None:
             text = delta.text or delta.thinking or delta.partial_json
             if text:
                 self._tally.add(text)
-        kind = event.type
-        if kind == "message_start" and event.message is not None and is_given(event.message.usage):
-            self._report.add(event.message.usage)
-            self.usage, self.partial, self.flag = self._report.read(final=False)
-        elif kind == "message_delta" and is_given(event.usage):
-            self._report.add(event.usage)
-            self.usage, self.partial, self.flag = self._report.read(final=True)
-        elif kind == "message_stop":
+                return False
+        message = event.message
+        self._read_kind(event.type, event.usage if message is None else message.usage)
+        return False
+
+    def _read_kind(self, kind: str, usage: msgspec.Raw) -> None:
+        """The events that are rare: beginning, end, errors."""
+        if kind == "message_stop":
             self.complete = True
         elif kind == "error":
             self.error = True
-        return False
+        elif kind in {"message_start", "message_delta"} and is_given(usage):
+            self._report.add(usage)
+            self.usage, self.partial, self.flag = self._report.read(final=kind == "message_delta")
 
-    @staticmethod
-    def _decode(data: bytes) -> _Event:
+    def _read_odd(self, data: bytes) -> None:
+        """No data, or an event of another shape, of which at least the figures are read."""
+        if not data:
+            return
         try:
-            return _decode_event(data)
-        except msgspec.ValidationError:
             figures = _decode_figures(data)
-            return _Event(type=figures.type, usage=figures.usage)
+        except UNREADABLE:
+            self.unread_events += 1
+            return
+        self._read_kind(figures.type, figures.usage)

@@ -6,7 +6,7 @@ Source: https://docs.anthropic.com/en/api/messages (usage) and /en/docs/build-wi
 import msgspec
 
 from proxy.core.usage import Usage
-from proxy.providers.usage_reading import Count, Unbelievable, part
+from proxy.providers.usage_reading import UNREADABLE, Count, Unbelievable, part
 
 
 class _CacheCreation(msgspec.Struct, gc=False):
@@ -43,7 +43,7 @@ class Report:
         """Take over the figures of one usage object; those that it does not name stay."""
         try:
             reported = _decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             self._flag = f"usage not believed: {error}"
             return
         caches = reported.cache_creation or _CacheCreation()

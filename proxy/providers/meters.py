@@ -105,6 +105,11 @@ class StreamMeter(BaseMeter):
         """Read the events that end in this piece; return what to relay of it, normally the piece itself."""
         # Most pieces are whole events with LF line ends: the splitter's bookkeeping would cost more than the reading.
         if self._splitter.idle and piece.endswith(b"\n\n") and b"\r" not in piece:
+            lines = piece.count(b"\n")
+            if lines == 2 and piece.startswith(b"data: "):
+                return b"" if self._event(piece[6:-2]) and self._takes_out else piece
+            if lines == 3 and piece.startswith(b"event: ") and (at := piece.find(b"\ndata: ")) > 0:
+                return b"" if self._event(piece[at + 7 : -2]) and self._takes_out else piece
             blocks = piece.split(b"\n\n")
             if not blocks.pop():
                 return self._whole(piece, blocks)
@@ -125,7 +130,6 @@ class StreamMeter(BaseMeter):
 
     def _whole(self, piece: bytes, blocks: list[bytes]) -> bytes:
         taken = [index for index, block in enumerate(blocks) if self._event(_plain_data(block))]
-        self._torn_cr = False
         if not taken or not self._takes_out:
             return piece
         return b"".join(block + b"\n\n" for index, block in enumerate(blocks) if index not in taken)

@@ -6,36 +6,33 @@ a chunk without choices before `[DONE]`; where Farebox asked, Farebox takes that
 `"usage": null`, as OpenAI documents; those stay.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import msgspec
 
 from proxy.core.errors import InvalidRequest
 from proxy.providers.dialect import Ask, Meter
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.openai_events import Answer, Chunk, Figures, read_text
-from proxy.providers.openai_usage import read_usage
+from proxy.providers.openai_usage import read_raw_usage, read_usage
 from proxy.providers.prompts import count_media, texts_of
 from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, is_array, read_count, read_model, read_switch, top_level
-from proxy.providers.usage_reading import is_given
+from proxy.providers.usage_reading import UNREADABLE, is_given
 
 METERED = frozenset(
     ("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"),
 )
 MAX_CHOICES = 128  # OpenAI's own bound for `n`
 
-T = TypeVar("T", Answer, Chunk)
-
 _ASK_USAGE = b'"stream_options":{"include_usage":true},'
 _decode_chunk = msgspec.json.Decoder(Chunk).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_figures = msgspec.json.Decoder(Figures).decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class _StreamOptions(msgspec.Struct):
+class _StreamOptions(msgspec.Struct, gc=False):
     include_usage: bool | None = None
+
+
+_OPTIONS: msgspec.json.Decoder[_StreamOptions | None] = msgspec.json.Decoder(_StreamOptions | None)
 
 
 class ChatCompletions:
@@ -62,7 +59,7 @@ class ChatCompletions:
             output_limit=max(limits, default=None),
             choices=read_count(members, "n", 1, MAX_CHOICES) or 1,
             usage_asked=_usage_asked(members),
-            media_parts=count_media(body, messages),
+            media_parts=count_media(messages),
         )
 
     def outgoing(self, body: bytes, ask: Ask) -> bytes:
@@ -88,7 +85,7 @@ def _usage_asked(members: dict[str, msgspec.Raw]) -> bool:
     if raw is None:
         return False
     message = "`stream_options` must be an object whose `include_usage` is true or false."
-    options: _StreamOptions | None = decode(raw, _StreamOptions | None, "stream_options", message)  # type: ignore[arg-type]
+    options = decode(raw, _OPTIONS, "stream_options", message)
     return options is not None and options.include_usage is True
 
 
@@ -111,17 +108,33 @@ class _Document(PlainMeter):
 
     def _read(self, document: bytearray) -> None:
         try:
-            answer = _lenient(_decode_answer, Answer, document)
-        except _UNREADABLE:
+            answer = _decode_answer(document)
+        except msgspec.ValidationError:
+            self._read_figures(document)
+            return
+        except UNREADABLE:
+            self.unread_events = 1
+            self.flag = "the answer is not JSON"
+            return
+        self.complete = True
+        self.error = answer.error is not None
+        if answer.usage is not None:
+            self.usage, self.partial, self.flag = read_usage(answer.usage)
+        for choice in answer.choices or ():
+            if choice.message is not None:
+                read_text(choice.message, self._tally)
+
+    def _read_figures(self, document: bytearray) -> None:
+        try:
+            figures = _decode_figures(document)
+        except UNREADABLE:
             self.unread_events = 1
             self.flag = "the answer is not a JSON object"
             return
         self.complete = True
-        self.error = is_given(answer.error)
-        if is_given(answer.usage):
-            self.usage, self.partial, self.flag = read_usage(answer.usage)
-        for choice in answer.choices or ():
-            read_text(choice.message, self._tally)
+        self.error = is_given(figures.error)
+        if is_given(figures.usage):
+            self.usage, self.partial, self.flag = read_raw_usage(figures.usage)
 
 
 class _Stream(StreamMeter):
@@ -134,34 +147,43 @@ class _Stream(StreamMeter):
         self._unfinished = ask.choices
 
     def _event(self, data: bytes) -> bool:
-        if not data:
-            return False
         try:
-            chunk = _lenient(_decode_chunk, Chunk, data)
-        except _UNREADABLE:
-            if data.strip() == b"[DONE]":
-                self.complete = True
-            else:
-                self.unread_events += 1
+            chunk = _decode_chunk(data)
+        except UNREADABLE:
+            self._read_odd(data)
             return False
-        for choice in chunk.choices or ():
-            if choice.delta is not None:
-                read_text(choice.delta, self._tally)
-            if choice.finish_reason is not None:
-                self._unfinished -= 1
-                self.complete = self.complete or self._unfinished <= 0
-        if is_given(chunk.error):
+        choices = chunk.choices
+        if choices:
+            for choice in choices:
+                if choice.delta is not None:
+                    read_text(choice.delta, self._tally)
+                if choice.finish_reason is not None:
+                    self._finish_choice()
+        if chunk.error is not None:
             self.error = True
-        if not is_given(chunk.usage):
+        if chunk.usage is None:
             return False
         self.usage, self.partial, self.flag = read_usage(chunk.usage)
-        return chunk.choices is not None and not chunk.choices and not is_given(chunk.error)
+        return choices is not None and not choices and chunk.error is None
 
+    def _finish_choice(self) -> None:
+        self._unfinished -= 1
+        if self._unfinished <= 0:
+            self.complete = True
 
-def _lenient(decode_whole: Callable[[bytes | bytearray], T], whole: type[T], data: bytes | bytearray) -> T:
-    """Decode typed; where the choices have another shape, at least the figures beside them."""
-    try:
-        return decode_whole(data)
-    except msgspec.ValidationError:
-        figures = _decode_figures(data)
-        return whole(usage=figures.usage, error=figures.error)
+    def _read_odd(self, data: bytes) -> None:
+        """No data, the end mark, or an event of another shape, of which at least the figures are read."""
+        if data.strip() == b"[DONE]":
+            self.complete = True
+            return
+        if not data:
+            return
+        try:
+            figures = _decode_figures(data)
+        except UNREADABLE:
+            self.unread_events += 1
+            return
+        if is_given(figures.error):
+            self.error = True
+        if is_given(figures.usage):
+            self.usage, self.partial, self.flag = read_raw_usage(figures.usage)

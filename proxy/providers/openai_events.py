@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from proxy.providers.openai_usage import ReportedUsage
 from proxy.providers.tally import Tally
 from proxy.providers.usage_reading import NOTHING
 
@@ -53,33 +54,36 @@ class Chunk(msgspec.Struct, gc=False):
     """One event of a stream."""
 
     choices: list[StreamChoice] | None = None
-    usage: msgspec.Raw = NOTHING
-    error: msgspec.Raw = NOTHING
+    usage: ReportedUsage | None = None
+    error: Any = None
 
 
 class Answer(msgspec.Struct, gc=False):
     """A plain answer."""
 
     choices: list[Choice] | None = None
-    usage: msgspec.Raw = NOTHING
-    error: msgspec.Raw = NOTHING
+    usage: ReportedUsage | None = None
+    error: Any = None
 
 
 class Figures(msgspec.Struct, gc=False):
-    """What is read of a chunk or answer whose choices have a shape of their own."""
+    """What is read of a chunk or an answer of another shape than expected."""
 
     usage: msgspec.Raw = NOTHING
     error: msgspec.Raw = NOTHING
 
 
-def read_text(text: Text | None, tally: Tally) -> None:
+def read_text(text: Text, tally: Tally) -> None:
     """Add what the model wrote to the tally."""
-    if text is None:
-        return
-    if text.content:
-        _add(text.content, tally)
-    if text.reasoning_content or text.reasoning:
-        _add(text.reasoning_content or text.reasoning, tally)  # OpenRouter sends the same text under both names
+    content = text.content
+    if content:
+        if isinstance(content, str):
+            tally.add(content)
+        else:
+            _add(content, tally)
+    thought = text.reasoning_content or text.reasoning  # OpenRouter sends the same text under both names
+    if thought:
+        _add(thought, tally)
     if text.refusal:
         _add(text.refusal, tally)
     if text.tool_calls or text.function_call:

@@ -7,7 +7,7 @@ cached tokens: DeepSeek `prompt_cache_hit_tokens`, Mistral `num_cached_tokens`, 
 import msgspec
 
 from proxy.core.usage import Usage
-from proxy.providers.usage_reading import Count, Unbelievable, part
+from proxy.providers.usage_reading import UNREADABLE, Count, Unbelievable, part
 
 
 class _PromptDetails(msgspec.Struct, gc=False):
@@ -22,7 +22,9 @@ class _CompletionDetails(msgspec.Struct, gc=False):
     image_tokens: Count = None
 
 
-class _Usage(msgspec.Struct, gc=False):
+class ReportedUsage(msgspec.Struct, gc=False):
+    """`usage` as it comes."""
+
     prompt_tokens: Count = None
     completion_tokens: Count = None
     total_tokens: Count = None
@@ -35,26 +37,37 @@ class _Usage(msgspec.Struct, gc=False):
 
 _NO_PROMPT_DETAILS = _PromptDetails()
 _NO_COMPLETION_DETAILS = _CompletionDetails()
-_decode = msgspec.json.Decoder(_Usage).decode
+_decode = msgspec.json.Decoder(ReportedUsage).decode
 
 
-def read_usage(raw: msgspec.Raw) -> tuple[Usage | None, Usage | None, str | None]:
-    """A reported usage as (usage, partial, flag): whole, or one side only, or the reason why it is not believed."""
+Reading = tuple[Usage | None, Usage | None, str | None]
+"""(usage, partial, flag): the whole, or what is known of one side, or the reason why it is not believed."""
+
+
+def read_raw_usage(raw: msgspec.Raw) -> Reading:
+    """A usage that did not decode with the rest of its event."""
     try:
-        reported = _decode(raw)
-        counters: dict[str, int] = {}
+        return read_usage(_decode(raw))
+    except UNREADABLE as error:
+        return None, None, f"usage not believed: {error}"
+
+
+def read_usage(reported: ReportedUsage) -> Reading:
+    """A reported usage as counters."""
+    counters: dict[str, int] = {}
+    try:
         if reported.prompt_tokens is not None:
             counters |= _input(reported, reported.prompt_tokens)
         if reported.completion_tokens is not None:
             counters |= _output(reported, reported.completion_tokens)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Unbelievable) as error:
+    except Unbelievable as error:
         return None, None, f"usage not believed: {error}"
     if reported.prompt_tokens is not None and reported.completion_tokens is not None:
         return Usage(counters), None, None
     return None, Usage(counters) if counters else None, None
 
 
-def _input(reported: _Usage, total: int) -> dict[str, int]:
+def _input(reported: ReportedUsage, total: int) -> dict[str, int]:
     details = reported.prompt_tokens_details or _NO_PROMPT_DETAILS
     cached = _first(
         details.cached_tokens, reported.prompt_cache_hit_tokens, reported.num_cached_tokens, reported.cached_tokens
@@ -69,7 +82,7 @@ def _input(reported: _Usage, total: int) -> dict[str, int]:
     return _given(input=plain, cache_read=cached, cache_write_5m=written, input_audio=audio)
 
 
-def _output(reported: _Usage, total: int) -> dict[str, int]:
+def _output(reported: ReportedUsage, total: int) -> dict[str, int]:
     details = reported.completion_tokens_details or _NO_COMPLETION_DETAILS
     reasoning = details.reasoning_tokens
     if reasoning and reported.total_tokens == (reported.prompt_tokens or 0) + total + reasoning:

@@ -31,13 +31,11 @@ _decode_parts = msgspec.json.Decoder(list[_Part]).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
-def count_media(body: bytes, messages: msgspec.Raw) -> int:
-    """How many parts of the messages are media; raises InvalidRequest where parts cannot be told apart."""
-    if b'"type"' not in body and b"\\u00" not in body:
-        return 0
+def count_media(messages: msgspec.Raw) -> int:
+    """How many parts of the messages are media; raises InvalidRequest where messages or parts cannot be told apart."""
     try:
-        contents = (message.content for message in _decode_messages(messages))
-        return sum(_media_in(_decode_parts(content)) for content in contents if is_array(content))
+        contents = [message.content for message in _decode_messages(messages)]
+        return sum([_media_in(_decode_parts(content)) for content in contents if is_array(content)])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         message = "Each message must be an object with its content as text or as parts."
         raise InvalidRequest(message, param="messages") from None

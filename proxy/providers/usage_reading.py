@@ -17,6 +17,10 @@ NOTHING = msgspec.Raw()
 """The default of a raw member that is absent."""
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises on foreign bytes; a ValidationError is a DecodeError."""
+
+
 class Unbelievable(Exception):
     """The reported figures contradict themselves."""
 
