@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from proxy.core.errors import InvalidRequest
 from proxy.core.limits import BUDGET_KINDS, CONCURRENT, REQUESTS, TOKENS, Limit
 from proxy.core.money import parse_credits
+from proxy.core.outcomes import MAX_SPEED
 
 SPEEDS = {"requests_per_minute": REQUESTS, "tokens_per_minute": TOKENS, "concurrent": CONCURRENT}
-# The token buckets of the ledger count in 60,000ths of a token and stay below 2^53.
-MAX_SPEED = 1_000_000_000
 MAX_MODELS = 200
+MAX_MODEL_NAME = 120  # characters; the ledger takes scopes of at most 512 bytes
 
 
 def dump_limits(raw: object, *, for_account: bool) -> str:
@@ -35,6 +35,8 @@ def dump_limits(raw: object, *, for_account: bool) -> str:
                 f"limits.models must be an object of at most {MAX_MODELS} models", param="limits.models"
             )
         for model, limits in models.items():
+            if not 1 <= len(model) <= MAX_MODEL_NAME or not model.isprintable():
+                raise InvalidRequest("limits.models must be named after models", param="limits.models")
             ceilings(limits, f"limits.models.{model}")
         members["models"] = models
     return json.dumps(members, ensure_ascii=True, sort_keys=True, separators=(",", ":"))

@@ -15,6 +15,7 @@ from proxy.core.clock import Clock
 from proxy.core.errors import Conflict, InvalidRequest, NotFound
 from proxy.core.ids import new_id
 from proxy.core.money import MAX_AMOUNT, parse_credits
+from proxy.core.outcomes import Credited
 from proxy.core.records import LedgerEntry
 from proxy.sql.database import Database, Row, integer, text
 
@@ -25,34 +26,20 @@ MAX_TEXT = 500
 MAX_KEY = 255
 
 
-class CreditAnswer(Protocol):
-    """What the ledger says of a credit that is (or already was) applied."""
-
-    @property
-    def seq(self) -> int: ...
-    @property
-    def before_microcredits(self) -> int: ...
-    @property
-    def after_microcredits(self) -> int: ...
-    @property
-    def at_ms(self) -> int: ...
-
-
 class CreditLedger(AccountLedger, Protocol):
-    """The part of the ledger that gives credits."""
+    """The part of the ledger that gives credits; see `proxy.ledger.ledger.Ledger`."""
 
-    async def credit(
+    async def credit(  # noqa: PLR0917 - the ledger's own signature
         self,
         account_id: str,
         operation_id: str,
-        *,
         kind: str,
         amount_microcredits: int,
         digest: str,
         actor: str,
         reason: str,
-        idempotency_key: str,
-    ) -> CreditAnswer:
+        idempotency_key: str | None,
+    ) -> Credited:
         """Applies the amount once for `operation_id`. Raises InvalidRequest beyond what a balance can hold."""
         ...
 
@@ -138,12 +125,12 @@ class Topups:
         answer = await self._ledger.credit(
             text(row, "account_id"),
             text(row, "operation_id"),
-            kind=text(row, "kind"),
-            amount_microcredits=integer(row, "amount_microcredits"),
-            digest=text(row, "digest"),
-            actor=text(row, "actor"),
-            reason=text(row, "reason"),
-            idempotency_key=text(row, "idempotency_key"),
+            text(row, "kind"),
+            integer(row, "amount_microcredits"),
+            text(row, "digest"),
+            text(row, "actor"),
+            text(row, "reason"),
+            text(row, "idempotency_key"),
         )
         return {
             "seq": answer.seq,

@@ -1,0 +1,154 @@
+"""One event of the ledger's stream as rows for SQL. Pure.
+
+An event says which account, which ledger entry (if credits moved), and for a call how it ended with its usage record as
+JSON. What it says of money is authoritative; the record describes. An event whose money cannot be read is no event
+(`BadEvent`); one whose record cannot be read keeps its ledger entry, so that P1 holds whatever a record contains.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import msgspec
+
+from proxy.core import records
+from proxy.core.records import LedgerEntry, UsageRecord
+from proxy.sql.database import Params
+
+CALL = "call"
+CREDIT = "credit"
+SETTLED, RELEASED, EXPIRED, CORRECTED = "settled", "released", "expired", "corrected"
+_STATES = {SETTLED, RELEASED, EXPIRED, CORRECTED}
+
+
+class BadEvent(ValueError):
+    """The event cannot be understood; the message says why, without quoting it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What SQL is to hold of one event. `unreadable` says why there is no record although there should be one."""
+
+    account_id: str
+    entry: LedgerEntry | None
+    record: UsageRecord | None
+    revision: int = 0
+    unreadable: str | None = None
+
+    @property
+    def operation_id(self) -> str | None:
+        """The credit operation whose answer the ledger keeps until this event is committed."""
+        return None if self.entry is None else self.entry.operation_id
+
+    def usage_row(self) -> Params | None:
+        """Parameters of the query `upsert_usage_record`."""
+        return None if self.record is None else usage_row(self.record, self.revision)
+
+    def ledger_row(self) -> Params | None:
+        """Parameters of the query `insert_ledger_entry`."""
+        return None if self.entry is None else asdict(self.entry)
+
+
+def read_event(fields: Sequence[bytes]) -> Event:
+    """An event from the names and values of a stream entry, alternating. Raises BadEvent."""
+    if len(fields) % 2:
+        raise BadEvent("a name without a value")
+    try:
+        named = {name.decode(): value for name, value in zip(fields[::2], fields[1::2], strict=True)}
+        kind, account_id = _text(named, "kind"), _text(named, "account")
+    except UnicodeDecodeError as error:
+        raise BadEvent("not UTF-8") from error
+    if kind == CREDIT:
+        return Event(account_id, _entry(named, account_id), None)
+    if kind == CALL:
+        return _call_event(named, account_id)
+    raise BadEvent("an unknown kind of event")
+
+
+def _call_event(named: Mapping[str, bytes], account_id: str) -> Event:
+    call_id, state, charge = _text(named, "call"), _text(named, "state"), _integer(named, "charge")
+    if state not in _STATES:
+        raise BadEvent("an unknown state of a call")
+    entry = _entry(named, account_id) if "seq" in named else None
+    if (entry is None and charge != 0 and state != CORRECTED) or charge < 0:
+        raise BadEvent("a charge without its ledger entry")
+    revision = 1 if state == CORRECTED else 0
+    try:
+        record = msgspec.json.decode(named.get("record", b""), type=UsageRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Event(account_id, entry, None, revision, f"the usage record cannot be read: {error}")
+    record = replace(_clean(record), call_id=call_id, account_id=account_id, charge_microcredits=charge)
+    if state == EXPIRED:
+        whole_hold = charge > 0 and charge == record.hold_microcredits
+        basis = records.HOLD if whole_hold else records.CHECKPOINT
+        record = replace(record, outcome=records.ABANDONED, settlement_basis=basis)
+    return Event(account_id, entry, record, revision)
+
+
+def _entry(named: Mapping[str, bytes], account_id: str) -> LedgerEntry:
+    entry = LedgerEntry(
+        account_id=account_id,
+        seq=_integer(named, "seq"),
+        kind=_text(named, "entry"),
+        amount_microcredits=_integer(named, "amount"),
+        before_microcredits=_integer(named, "before"),
+        after_microcredits=_integer(named, "after"),
+        at=_integer(named, "at"),
+        call_id=_optional_text(named, "call"),
+        operation_id=_optional_text(named, "operation"),
+        actor=_optional_text(named, "actor") or "",
+        reason=_optional_text(named, "reason") or "",
+        idempotency_key=_optional_text(named, "idempotency_key"),
+    )
+    if entry.seq < 1 or entry.before_microcredits + entry.amount_microcredits != entry.after_microcredits:
+        raise BadEvent("a ledger entry that does not add up")
+    return entry
+
+
+def usage_row(record: UsageRecord, revision: int) -> Params:
+    """A usage record as parameters of `upsert_usage_record`; JSON keeps its integers exact."""
+    row = asdict(record)
+    row["stream"] = int(record.stream)
+    row["usage"] = _json(record.usage)
+    row["tags"] = _json(record.tags)
+    row["revision"] = revision
+    return row
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _clean(record: UsageRecord) -> UsageRecord:
+    """The record without NUL, which no text column of PostgreSQL takes: one odd tag must not cost the record."""
+    changes: dict[str, object] = {}
+    for name in UsageRecord.__slots__:
+        value = getattr(record, name)
+        if isinstance(value, str) and "\0" in value:
+            changes[name] = _without_nul(value)
+    changes["tags"] = {_without_nul(key): _without_nul(value) for key, value in record.tags.items()}
+    return replace(record, **changes)  # type: ignore[arg-type]  # names and types come from the record itself
+
+
+def _without_nul(text: str) -> str:
+    return text.replace("\0", "\ufffd")
+
+
+def _text(named: Mapping[str, bytes], name: str) -> str:
+    value = _optional_text(named, name)
+    if not value:
+        raise BadEvent(f"{name} is missing")
+    return value
+
+
+def _optional_text(named: Mapping[str, bytes], name: str) -> str | None:
+    value = named.get(name)
+    return None if value is None else _without_nul(value.decode("utf-8", "replace"))
+
+
+def _integer(named: Mapping[str, bytes], name: str) -> int:
+    value = named.get(name, b"")
+    digits = value.removeprefix(b"-")
+    if not digits.isdigit() or len(digits) > 16:
+        raise BadEvent(f"{name} is not a whole number")
+    return int(value)
