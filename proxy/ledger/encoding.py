@@ -1,0 +1,116 @@
+"""Arguments for the scripts and replies from them: checks and translation, no I/O."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from proxy.core.limits import (
+    BUDGET_DAY,
+    BUDGET_KINDS,
+    BUDGET_MONTH,
+    BUDGET_TOTAL,
+    BUDGET_WEEK,
+    CONCURRENT,
+    REQUESTS,
+    TOKENS,
+    Limit,
+)
+from proxy.core.money import MAX_AMOUNT
+from proxy.core.outcomes import (
+    BALANCE,
+    BUDGET,
+    IN_FLIGHT,
+    MAX_LIMITS,
+    MAX_SPEED,
+    Ended,
+    Held,
+    Refused,
+    Stale,
+    Standing,
+    UnknownAccount,
+)
+
+# The first letter of a field in an account's hash of limits; see lua/parts/formats.lua.
+LETTERS = {
+    REQUESTS: "r",
+    TOKENS: "t",
+    CONCURRENT: "c",
+    BUDGET_DAY: "d",
+    BUDGET_WEEK: "w",
+    BUDGET_MONTH: "m",
+    BUDGET_TOTAL: "a",
+}
+MAX_SCOPE_BYTES = 512
+MAX_TEXT_BYTES = 2_000  # actor, reason, idempotency key
+MAX_RECORD_BYTES = 64 * 1024
+MAX_CACHED_LIMITS = 10_000
+
+Reply = Sequence[bytes | int]
+
+
+def check_amount(value: int, name: str, *, lowest: int = 0, highest: int = MAX_AMOUNT) -> int:
+    """A whole number within its bounds. Raises ValueError: what people send is checked before it comes here."""
+    if type(value) is not int or not lowest <= value <= highest:
+        raise ValueError(f"{name} must be a whole number from {lowest} to {highest}")
+    return value
+
+
+def check_text(value: str | bytes, name: str, most_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    """A bounded text, encoded. Raises ValueError."""
+    encoded = value.encode() if isinstance(value, str) else value
+    if len(encoded) > most_bytes:
+        raise ValueError(f"{name} is longer than {most_bytes} bytes")
+    return encoded
+
+
+@lru_cache(maxsize=MAX_CACHED_LIMITS)
+def encode_limits(limits: tuple[Limit, ...]) -> tuple[bytes | int, ...]:
+    """The limits of a hold as its last arguments: their fields, then their ceilings. Raises ValueError."""
+    if len(limits) > MAX_LIMITS:
+        raise ValueError(f"a hold has at most {MAX_LIMITS} limits")
+    fields = [f"{LETTERS[limit.kind]}:{limit.scope}".encode() for limit in limits]
+    if len(set(fields)) < len(fields):
+        raise ValueError("two limits of one hold have the same scope and kind")
+    if any(len(field) > MAX_SCOPE_BYTES for field in fields):
+        raise ValueError(f"the scope of a limit is longer than {MAX_SCOPE_BYTES} bytes")
+    for limit in limits:
+        is_speed = limit.kind in {REQUESTS, TOKENS}
+        check_amount(limit.ceiling, f"the ceiling of {limit.kind}", highest=MAX_SPEED if is_speed else MAX_AMOUNT)
+    return (*fields, *(limit.ceiling for limit in limits))
+
+
+def read_standings(limits: tuple[Limit, ...], reply: Reply, start: int) -> tuple[Standing, ...]:
+    """The pairs (remaining, ms) of a hold's reply from `start` on, each with its limit."""
+    return tuple(
+        Standing(limit, max(0, int(reply[place])), None if reply[place + 1] == -1 else int(reply[place + 1]))
+        for place, limit in zip(range(start, len(reply), 2), limits, strict=True)
+    )
+
+
+def read_hold(limits: tuple[Limit, ...], reply: Reply) -> Held | Refused | Stale | UnknownAccount | None:
+    """The outcome of the hold script; None where a hold with this id has already ended."""
+    outcome = reply[0]
+    if outcome == b"held":
+        return Held(int(reply[1]), int(reply[2]), read_standings(limits, reply, 3))
+    if outcome == b"refused":
+        return _read_refused(limits, reply)
+    if outcome == b"stale":
+        return Stale()
+    return UnknownAccount() if outcome == b"unknown_account" else None
+
+
+def _read_refused(limits: tuple[Limit, ...], reply: Reply) -> Refused:
+    place, required, available, retry_ms = (int(number) for number in reply[1:5])
+    limit = limits[place - 1] if place > 0 else None
+    if limit is None:
+        source = BALANCE if place == 0 else IN_FLIGHT
+    else:
+        source = BUDGET if limit.kind in BUDGET_KINDS else limit.kind
+    standings = read_standings(limits, reply, 5)
+    return Refused(source, limit, required, available, None if retry_ms == -1 else retry_ms, standings)
+
+
+def read_ended(reply: Reply) -> Ended:
+    """The outcome of settle, release and expire."""
+    state, repeated, charge, posted, held = reply
+    assert isinstance(state, bytes)
+    return Ended(state.decode(), repeated == 1, int(charge), int(posted), int(held))

@@ -1,0 +1,61 @@
+"""The names of everything in Redis. All keys of one account share a partition, and a partition is one cluster slot.
+
+`fb:{p07}:...`: the tag in braces decides the slot. The number of partitions is fixed for the life of a Redis: another
+number would look for every account elsewhere.
+"""
+
+import re
+import zlib
+from dataclasses import dataclass
+
+PREFIX = "fb:"
+MAX_ID_LENGTH = 128
+_ID = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The keys of one partition; `prefix` ends with a colon."""
+
+    number: int
+    prefix: bytes
+    epoch: bytes
+    accounts: bytes
+    deadlines: bytes
+    stream: bytes
+    dead: bytes
+
+    @classmethod
+    def at(cls, number: int) -> "Partition":
+        """The partition with this number."""
+        prefix = f"{PREFIX}{{p{number:02d}}}:".encode()
+        names = (b"epoch", b"accounts", b"deadlines", b"stream", b"dead")
+        return cls(number, prefix, *(prefix + name for name in names))
+
+    def account(self, account_id: str) -> bytes:
+        """The account's balance: a hash of credited, spent, held, seq and version."""
+        return self.prefix + b"account:" + account_id.encode()
+
+    def limits(self, account_id: str) -> bytes:
+        """How much of each of the account's limits is in use: a hash, one packed field a limit."""
+        return self.prefix + b"limits:" + account_id.encode()
+
+    def hold(self, call_id: str) -> bytes:
+        """An open hold, and for a while after its end how it ended: a packed string."""
+        return self.prefix + b"hold:" + call_id.encode()
+
+    def operation(self, operation_id: str) -> bytes:
+        """The answer to a credit operation, so that a repeat gets the same one."""
+        return self.prefix + b"op:" + operation_id.encode()
+
+
+def partition_number(account_id: str, partitions: int) -> int:
+    """The partition of an account."""
+    return zlib.crc32(account_id.encode()) % partitions
+
+
+def check_id(value: str, name: str) -> str:
+    """An id that may become part of a key. Raises ValueError: ids are ours, a bad one is a defect."""
+    if len(value) > MAX_ID_LENGTH or not _ID.fullmatch(value):
+        raise ValueError(f"{name} is not an id: {value[:40]!r}")
+    return value
