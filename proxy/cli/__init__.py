@@ -1,0 +1,1 @@
+"""The commands: one file a group. They work on the stores directly and need no running Farebox."""

@@ -1,0 +1,112 @@
+"""What the commands share: where the configuration is, how results are printed, and how a coroutine is run."""
+
+import asyncio
+import functools
+import json
+import os
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from proxy.config import Config
+from proxy.core.errors import ConfigError
+from proxy.roles import load
+
+T = TypeVar("T")
+SEARCHED = (Path("farebox.toml"), Path("farebox-data/farebox.toml"))
+
+
+def find_config(given: str | None) -> Path:
+    """The configuration file by the order of `farebox --help`. Raises ConfigError naming the places that were tried."""
+    if given:
+        return _existing(Path(given), "--config")
+    named = os.environ.get("FAREBOX_CONFIG")
+    if named:
+        return _existing(Path(named), "FAREBOX_CONFIG")
+    for path in SEARCHED:
+        if path.is_file():
+            return path
+    raise ConfigError(
+        "no configuration: give --config FILE, set FAREBOX_CONFIG, or run here where ./farebox.toml or "
+        "./farebox-data/farebox.toml stands (`farebox dev` writes the second one)"
+    )
+
+
+def _existing(path: Path, source: str) -> Path:
+    if not path.is_file():
+        raise ConfigError(f"{source} names {path}, which is not a file")
+    return path
+
+
+def with_path(command: Callable[..., T]) -> Callable[..., T]:
+    """Adds `--config` to a command and hands it `path`, the configuration's file."""
+
+    @click.option("--config", "given", metavar="FILE", help="The configuration file.")
+    @click.pass_context
+    @functools.wraps(command)
+    def wrapped(ctx: click.Context, /, *args: object, given: str | None, **options: object) -> T:
+        return command(*args, path=find_config(given or ctx.find_root().obj), **options)
+
+    return wrapped
+
+
+def with_config(command: Callable[..., T]) -> Callable[..., T]:
+    """Adds `--config` to a command and hands it `config`, read and checked."""
+
+    @with_path
+    @functools.wraps(command)
+    def wrapped(*args: object, path: Path, **options: object) -> T:
+        config: Config = load(path)
+        return command(*args, config=config, **options)
+
+    return wrapped
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs: JSON instead of a table.")
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a command's coroutine; the event loop is the standard one, which starts quicker."""
+    return asyncio.run(work)
+
+
+def print_json(value: object) -> None:
+    """One JSON value on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """A table for people; `empty` is what to say when there is nothing. Columns that end in # are aligned right."""
+    from rich.console import Console  # noqa: PLC0415 - 40 ms that --json need not pay
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 - cells are data, never markup
+
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
+    for column in columns:
+        table.add_column(column.removesuffix("#"), justify="right" if column.endswith("#") else "left", no_wrap=True)
+    count = 0
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        count += 1
+    if not count:
+        click.echo(empty)
+        return
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=10_000)  # a pipe has no edge to cut at
+    console.print(table)
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Names and values, one a line."""
+    width = max(map(len, fields), default=0)
+    for name, value in fields.items():
+        click.echo(f"{name:<{width}}  {'' if value is None else value}")
+
+
+def when(at_ms: int) -> str:
+    """An instant (Unix milliseconds) for people: UTC, to the second."""
+    return datetime.fromtimestamp(at_ms // 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")

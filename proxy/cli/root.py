@@ -1,0 +1,94 @@
+"""The command `farebox`: which commands there are, and how a failure becomes a message and an exit code.
+
+Exit codes: 0 done, 1 refused or failed (the message says what to do next), 2 the command line itself was wrong,
+130 interrupted. Groups are imported when they are asked for, so that `farebox --help` and completion stay quick.
+"""
+
+import importlib
+import os
+import sqlite3
+import sys
+
+import click
+
+from proxy import __version__
+from proxy.core.errors import FareboxError
+
+# Command -> (module, attribute, one line for --help), in the order in which help shows them.
+COMMANDS = {
+    "dev": ("proxy.cli.dev", "dev", "Everything built in, for trying it out: what `make run` starts."),
+    "serve": ("proxy.cli.serve", "serve", "The proxy, from a configuration file."),
+    "check": ("proxy.cli.check", "check", "Validate the configuration and reach every store and provider."),
+    "migrate": ("proxy.cli.migrate", "migrate", "Bring the database's schema up to this version."),
+    "account": ("proxy.cli.account", "account", "Create, list, show, suspend and resume accounts."),
+    "key": ("proxy.cli.key", "key", "Create, list, revoke and rotate API keys."),
+    "topup": ("proxy.cli.credit", "topup", "Add credits to an account, once for each idempotency key."),
+    "balance": ("proxy.cli.credit", "balance", "What an account has, and what its open calls hold."),
+    "usage": ("proxy.cli.history", "usage", "An account's usage records, newest first."),
+    "ledger": ("proxy.cli.history", "ledger", "An account's ledger entries, newest first."),
+    "audit": ("proxy.cli.books", "audit", "Prove that every balance is the sum of its ledger entries."),
+    "rebuild": ("proxy.cli.books", "rebuild", "Restore Redis from the database."),
+    "worker": ("proxy.cli.serve", "worker", "One worker alone (for Kubernetes and the like)."),
+    "recorder": ("proxy.cli.serve", "recorder", "One recorder alone."),
+    "reaper": ("proxy.cli.serve", "reaper", "The reaper alone."),
+    "operator": ("proxy.cli.serve", "operator", "The operators' listener alone."),
+}
+
+
+class _Commands(click.Group):
+    """Imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config", "config_path", metavar="FILE", help="The configuration file (also accepted after the command)."
+)
+@click.version_option(__version__, prog_name="farebox")
+@click.pass_context
+def farebox(ctx: click.Context, config_path: str | None) -> None:
+    """A metered, prepaid reverse proxy for LLM APIs.
+
+    The configuration is --config FILE, else FAREBOX_CONFIG, else ./farebox.toml, else ./farebox-data/farebox.toml.
+    """
+    ctx.obj = config_path
+
+
+def run(words: list[str]) -> int:
+    """Runs one command line and returns its exit code; failures are one line on standard error, never a traceback."""
+    try:
+        result = farebox.main(args=words, prog_name="farebox", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except FareboxError as error:
+        return _failed(error.message)
+    except BrokenPipeError:  # `farebox usage ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, sqlite3.Error) as error:
+        return _failed(f"{error}")
+    return result if isinstance(result, int) else 0
+
+
+def _failed(message: str) -> int:
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    return 1

@@ -1,0 +1,107 @@
+"""The stores as a command needs them: open while a block runs, with the embedded Redis brought up for that long if need be."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.accounts.authenticator import Authenticator
+from proxy.accounts.directory import Directory
+from proxy.accounts.keys import KeyHasher
+from proxy.accounts.topups import Topups
+from proxy.config import Config
+from proxy.core.clock import SystemClock
+from proxy.core.errors import NotFound
+from proxy.embedded import DirectoryLocked, EmbeddedRedis, ping, redis_directory, socket_path
+from proxy.ledger.connection import RedisConnection
+from proxy.ledger.ledger import Ledger
+from proxy.ledger.scripts import RedisScripts
+from proxy.records.epoch import agree_on_epoch
+from proxy.roles import EMBEDDED, with_redis_address
+from proxy.sql.database import Database, open_database, text
+
+LOCK_TIMEOUT_S = 10.0
+COMMAND_TIMEOUT_S = 10.0  # a person waits longer than a call may
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Everything that commands work on."""
+
+    database: Database
+    redis: RedisConnection
+    ledger: Ledger
+    directory: Directory
+    topups: Topups
+    authenticator: Authenticator
+
+
+@contextlib.asynccontextmanager
+async def open_stores(config: Config) -> AsyncIterator[Stores]:
+    """Both stores, agreed on their epoch. Raises Unavailable and ConfigError, which say what to do."""
+    clock = SystemClock()
+    hasher = KeyHasher(config.keys.pepper)
+    async with using_database(config) as database, using_redis(config) as redis:
+        epoch = await agree_on_epoch(database, redis, config.redis.partitions)
+        ledger = Ledger(RedisScripts(redis), config.redis.partitions, epoch)
+        yield Stores(
+            database,
+            redis,
+            ledger,
+            Directory(database, ledger, hasher, clock),
+            Topups(database, ledger, clock),
+            Authenticator(database, ledger, hasher, clock),
+        )
+
+
+@contextlib.asynccontextmanager
+async def using_database(config: Config) -> AsyncIterator[Database]:
+    """The database, its schema brought up to this version."""
+    database = open_database(config.database.url)
+    try:
+        await database.migrate()
+        yield database
+    finally:
+        await database.close()
+
+
+@contextlib.asynccontextmanager
+async def using_redis(config: Config) -> AsyncIterator[RedisConnection]:
+    """A connection to Redis. Raises Unavailable."""
+    with _embedded_for_a_while(config):
+        redis = RedisConnection(with_redis_address(config).redis.url, command_timeout_s=COMMAND_TIMEOUT_S)
+        try:
+            await redis.start()
+            yield redis
+        finally:
+            await redis.close()
+
+
+async def account_id_of(database: Database, reference: str) -> str:
+    """The id of the account with this id or name. Raises NotFound."""
+    row = await database.fetch_one("account_by_id", id=reference)
+    row = row or await database.fetch_one("account_by_name", name=reference)
+    if row is None:
+        raise NotFound(f"There is no account {reference!r}. List them: farebox account list")
+    return text(row, "id")
+
+
+@contextlib.contextmanager
+def _embedded_for_a_while(config: Config) -> Iterator[None]:
+    """Nothing to do where another server is configured or ours runs already; else ours runs as long as the block."""
+    directory = redis_directory(Path(config.server.state_dir))
+    if config.redis.url != EMBEDDED or ping(socket_path(directory)) == "PONG":
+        yield
+        return
+    own = EmbeddedRedis(directory, appendfsync=config.redis.appendfsync)
+    try:
+        own.start(lock_timeout_s=LOCK_TIMEOUT_S)
+    except DirectoryLocked:
+        if ping(socket_path(directory)) != "PONG":  # it may have come up while we waited for the lock
+            raise
+        yield
+        return
+    try:
+        yield
+    finally:
+        own.stop()
