@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import uvloop
 from proxy import logs
 from proxy.accounts.authenticator import Authenticator
 from proxy.accounts.keys import KeyHasher
-from proxy.admin.operator import serve_operators
+from proxy.admin.operator import Operator, serve_operators
 from proxy.config import parse_listen
 from proxy.core.clock import SystemClock
 from proxy.core.errors import ConfigError, Unavailable
@@ -41,16 +40,18 @@ from proxy.pipeline.route import Endpoint, Router, base_path, base_paths
 from proxy.pipeline.server import DataListener
 from proxy.pipeline.spool import Spool
 from proxy.pipeline.upstream.client import UpstreamClient
+from proxy.pipeline.upstream.dialer import client_tls
 from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
 from proxy.providers.registry import OPERATIONS
 from proxy.providers.tokens import TokenCounter
 from proxy.records.epoch import agree_on_epoch
-from proxy.records.recorder import Recorder
+from proxy.records.recorder import Pace, Recorder
+from proxy.records.streams import Streams
 from proxy.sql.database import open_database
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from proxy.config import Config, Provider
     from proxy.sql.database import Database
@@ -110,8 +111,15 @@ async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
             default_limits=_default_limits(config),
         )
         spool = Spool(Path(config.server.state_dir) / "spool" / f"worker-{index}.jsonl", stores.ledger)
-        credits_ = Credits(stores.ledger, authenticator, TokenCounter(), spool, metrics, config.credits)
-        health = Health(stores.redis, config)
+        credits_ = Credits(
+            ledger=stores.ledger,
+            authenticator=authenticator,
+            counter=TokenCounter(),
+            spool=spool,
+            metrics=metrics,
+            config=config.credits,
+        )
+        health = _health(config, stores)
         endpoints = make_endpoints(config)
         pipeline = Pipeline(
             config,
@@ -146,20 +154,15 @@ async def _recorder(config: Config, _index: int, _listen_fd: int | None) -> None
     stop = _stop_signal()
     tasks, metrics = Tasks(), Metrics()
     async with open_stores(config, stop) as stores:
-        recorder = Recorder(
-            stores.redis,
-            stores.ledger,
-            stores.database,
-            metrics,
-            consumer=f"{socket.gethostname()}-{os.getpid()}",
-            config=config.recorder,
-        )
+        scripts = RedisScripts(stores.redis)
+        streams = Streams(stores.redis, scripts, stores.ledger.partitions, f"{socket.gethostname()}-{os.getpid()}")
+        pace = Pace(config.recorder.batch_size, config.recorder.poll_ms / 1000, config.recorder.claim_after_s)
+        recorder = Recorder(streams, stores.ledger.partitions, stores.database, pace)
         tasks.spawn("recorder", recorder.run())
-        tasks.every("metrics", METRICS_FLUSH_S, _flusher(metrics))
+        tasks.every("metrics", METRICS_FLUSH_S, _recorder_flusher(metrics, recorder))
         _settle_memory()
         _say_ready()
         await stop.wait()
-        await recorder.stop()
         await tasks.close()
         metrics.flush()
 
@@ -171,7 +174,7 @@ async def _reaper(config: Config, _index: int, _listen_fd: int | None) -> None:
         reaper = Reaper(stores.ledger, policy=config.credits.abandoned)
 
         async def sweep() -> None:
-            metrics.swept.add((), await reaper.sweep())
+            metrics.swept.add((), (await reaper.sweep()).expired)
 
         tasks.every("reaper", config.credits.sweep_s, sweep)
         tasks.every("metrics", METRICS_FLUSH_S, _flusher(metrics))
@@ -188,9 +191,12 @@ async def _operator(config: Config, _index: int, listen_fd: int | None) -> None:
         raise ConfigError(msg)
     stop = _stop_signal()
     async with open_stores(config, stop) as stores:
-        health = Health(stores.redis, config)
+        health = _health(config, stores)
         sock = _listening_socket(config.admin.listen, listen_fd)
-        async with serve_operators(config, stores, health, metrics_directory(config), sock):
+        operator = Operator(
+            config, stores.database, stores.redis, stores.ledger, health=health, metrics=metrics_directory(config)
+        )
+        async with serve_operators(operator, sock):
             _say_ready()
             await stop.wait()
 
@@ -222,9 +228,11 @@ def _upstream_client(config: Config, provider: Provider, origin: Origin) -> Upst
         idle_s=pick(provider.idle_timeout_s, general.idle_timeout_s),
         total_s=pick(provider.total_timeout_s, general.total_timeout_s),
     )
-    pool = PoolLimits(connections=provider.max_connections or general.max_connections, keepalive_s=general.keepalive_s)
-    context = ssl.create_default_context(cafile=provider.ca_file) if origin.tls else None
-    return UpstreamClient(origin, timeouts, pool, context)
+    limits = PoolLimits(
+        connections=provider.max_connections or general.max_connections, keepalive_s=general.keepalive_s
+    )
+    tls = client_tls(provider.ca_file) if origin.tls else None
+    return UpstreamClient(origin, timeouts=timeouts, limits=limits, tls=tls)
 
 
 def _default_limits(config: Config) -> dict[str, int]:
@@ -265,12 +273,29 @@ def _listening_socket(listen: str, listen_fd: int | None) -> socket.socket:
     else:
         host, port = parse_listen(listen)
         sock = socket.create_server((host, port), backlog=BACKLOG, reuse_port=True)
-    sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    sock.setblocking(False)
     return sock
 
 
-def _flusher(metrics: Metrics) -> Callable[[], object]:
+def _health(config: Config, stores: Stores) -> Health:
+    return Health(stores.redis, stores.ledger.partitions, config.recorder.max_lag_records)
+
+
+def _flusher(metrics: Metrics) -> Callable[[], Awaitable[None]]:
     async def flush() -> None:
+        metrics.flush()
+
+    return flush
+
+
+def _recorder_flusher(metrics: Metrics, recorder: Recorder) -> Callable[[], Awaitable[None]]:
+    seen = {"written": 0, "buried": 0}
+
+    async def flush() -> None:
+        for name, counter in (("written", metrics.recorded), ("buried", metrics.dead_letters)):
+            total = getattr(recorder.tally, name)
+            counter.add((), total - seen[name])
+            seen[name] = total
         metrics.flush()
 
     return flush

@@ -22,11 +22,7 @@ from proxy.core.usage import COUNTERS
 DIALECTS = ("openai", "anthropic")
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the file."""
-
-
-class Server(_Section):
+class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The data listener."""
 
     listen: str = "127.0.0.1:8080"
@@ -40,7 +36,7 @@ class Server(_Section):
     state_dir: str = "farebox-data"
 
 
-class Admin(_Section):
+class Admin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The operators' listener."""
 
     listen: str = "127.0.0.1:9090"
@@ -48,13 +44,13 @@ class Admin(_Section):
     open_metrics: bool = False
 
 
-class Keys(_Section):
+class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How API keys are hashed."""
 
     pepper: str = ""
 
 
-class Redis(_Section):
+class Redis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The hot truth."""
 
     url: str = "redis://127.0.0.1:6379/0"
@@ -64,13 +60,13 @@ class Redis(_Section):
     appendfsync: Literal["everysec", "always"] = "everysec"
 
 
-class Database(_Section):
+class Database(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The lasting truth."""
 
     url: str = "sqlite:///farebox-data/farebox.db"
 
 
-class Credits(_Section):
+class Credits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Money: the exchange rate, and what happens at the edges of a hold."""
 
     per_usd: int = 1000
@@ -83,7 +79,7 @@ class Credits(_Section):
     abandoned: Literal["checkpoint", "hold", "free"] = "checkpoint"
 
 
-class Limits(_Section):
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of every key that has none of its own; absent = no limit."""
 
     requests_per_minute: int | None = None
@@ -91,7 +87,7 @@ class Limits(_Section):
     concurrent: int | None = None
 
 
-class Upstream(_Section):
+class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Connections to providers, for every provider that does not say otherwise."""
 
     connect_timeout_s: float = 5.0
@@ -103,7 +99,7 @@ class Upstream(_Section):
     on_client_left: Literal["cancel"] = "cancel"
 
 
-class Recorder(_Section):
+class Recorder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Stream to SQL."""
 
     batch_size: int = 500
@@ -112,14 +108,14 @@ class Recorder(_Section):
     max_lag_records: int = 1_000_000
 
 
-class Logs(_Section):
+class Logs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What goes to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
 
 
-class Provider(_Section):
+class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One upstream. `base_url` is what that provider's SDK is given; a provider of several dialects has one for each."""
 
     dialect: str | list[str] = "openai"
@@ -141,7 +137,7 @@ class Provider(_Section):
         return dict.fromkeys(dialects, self.base_url)
 
 
-class Config(_Section):
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
     server: Server = Server()
@@ -205,7 +201,7 @@ def parse_config(
 def parse_listen(listen: str) -> tuple[str, int]:
     """`host:port` (IPv6 in brackets) as a pair; port 0 means any free one."""
     host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the largest TCP port
+    if not colon or not port.isdecimal() or int(port) > 65535:
         msg = f"{listen!r} is not host:port"
         raise ConfigError(msg)
     return host.strip("[]") or "127.0.0.1", int(port)
@@ -306,7 +302,7 @@ def _check(config: Config) -> None:
     _at_least(1, **{"credits.per_usd": config.credits.per_usd, "server.workers": config.server.workers})
     _at_least(1, **{"redis.partitions": config.redis.partitions, "credits.markup": markup})
     _at_least(1, **{"credits.lease_s": config.credits.lease_s, "server.max_body_bytes": config.server.max_body_bytes})
-    if config.redis.partitions > 1000:  # noqa: PLR2004 - three digits in the keys' names
+    if config.redis.partitions > 1000:
         msg = "redis.partitions must be at most 1000"
         raise ConfigError(msg)
     for name, provider in config.providers.items():
@@ -327,7 +323,13 @@ def _check_provider(name: str, provider: Provider) -> None:
             msg = f"providers.{name}.dialect: {dialect!r} is not known; known: {', '.join(DIALECTS)}"
             raise ConfigError(msg)
         parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+        if (
+            parts.scheme not in {"http", "https"}
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+            or parts.username
+        ):
             msg = f"providers.{name}.base_url must be http(s)://host[:port][/path] without query or credentials"
             raise ConfigError(msg)
     if not provider.api_key:

@@ -5,7 +5,6 @@ import logging
 import re
 import sys
 import time
-from typing import ClassVar
 
 # Defence in depth: no code logs credentials, but an exception's text may quote one (a URL, a provider's message).
 _SECRET = re.compile(
@@ -19,7 +18,7 @@ def mask_secrets(text: str) -> str:
 
 
 class _Masking(logging.Formatter):
-    default_time_format: ClassVar[str] = "%Y-%m-%dT%H:%M:%S"
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
 
     def format(self, record: logging.LogRecord) -> str:
         return mask_secrets(super().format(record))
@@ -41,7 +40,9 @@ class _JSON(_Masking):
 def set_up(level: str, style: str, role: str) -> None:
     """Configures the process' logging: `level` as in the configuration, `style` text or json, `role` in every line."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JSON() if style == "json" else _Masking(f"%(asctime)s %(levelname)s {role} %(name)s %(message)s"))
+    handler.setFormatter(
+        _JSON() if style == "json" else _Masking(f"%(asctime)s %(levelname)s {role} %(name)s %(message)s")
+    )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # aiohttp logs every malformed request with a traceback; ours says it in one line.
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)

@@ -20,7 +20,26 @@ if TYPE_CHECKING:
 
 Labels = tuple[str, ...]
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_SECONDS = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+)
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -91,15 +110,21 @@ class Metrics:
         self.basis = Counter("farebox_settlement_basis_total", "What the charge of a call rests on.", ("basis",))
         self.flagged = Counter("farebox_usage_flagged_total", "Usage that could not be believed.", ("provider",))
         self.ambiguous = Counter("farebox_ambiguous_holds_total", "Holds whose reply was lost.", ())
-        self.recorded = Counter("farebox_records_total", "Events moved into SQL.", ("kind",))
+        self.recorded = Counter("farebox_recorded_events_total", "Events moved into SQL.", ())
         self.dead_letters = Counter("farebox_dead_letters_total", "Events that SQL refused.", ())
         self.swept = Counter("farebox_orphans_swept_total", "Abandoned holds that the reaper ended.", ())
         self.overhead = Histogram(
-            "farebox_overhead_seconds", "Time that the proxy itself adds before a call is forwarded.", (), _OVERHEAD_SECONDS
+            "farebox_overhead_seconds",
+            "Time that the proxy itself adds before a call is forwarded.",
+            (),
+            _OVERHEAD_SECONDS,
         )
         self.upstream = Histogram("farebox_upstream_seconds", "Whole time at the provider.", ("provider",), _SECONDS)
         self.first_byte = Histogram(
-            "farebox_time_to_first_byte_seconds", "From the call's arrival to the answer's first byte.", ("provider",), _SECONDS
+            "farebox_time_to_first_byte_seconds",
+            "From the call's arrival to the answer's first byte.",
+            ("provider",),
+            _SECONDS,
         )
 
     def __iter__(self) -> Iterator[Counter | Histogram]:
@@ -120,30 +145,3 @@ def use_directory(directory: Path) -> None:
     """Makes this process keep its metrics in `directory`; call it before the first flush."""
     directory.mkdir(parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
-
-
-def render(directory: Path, gauges: Sequence[tuple[str, str, float]]) -> bytes:
-    """The exposition text of all processes' metrics in `directory`, and `gauges` (name, text, value) read just now."""
-    import prometheus_client  # noqa: PLC0415
-    from prometheus_client import multiprocess  # noqa: PLC0415
-
-    registry = prometheus_client.CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
-    text = prometheus_client.generate_latest(registry)
-    live = prometheus_client.CollectorRegistry()
-    for name, help_text, value in gauges:
-        gauge = _LiveGauge(name, help_text, value)
-        live.register(gauge)
-    return text + prometheus_client.generate_latest(live)
-
-
-class _LiveGauge:
-    """One value that was read at the time of the scrape."""
-
-    def __init__(self, name: str, text: str, value: float) -> None:
-        self._name, self._text, self._value = name, text, value
-
-    def collect(self) -> Iterator[object]:
-        from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
-
-        yield GaugeMetricFamily(self._name, self._text, value=self._value)

@@ -7,7 +7,7 @@ charge = what the account pays, microcredits:   the same sum x credits per USD x
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proxy.core.money import NANO_USD_PER_USD, MICROCREDITS_PER_CREDIT, divide_up
+from proxy.core.money import MICROCREDITS_PER_CREDIT, NANO_USD_PER_USD, divide_up
 from proxy.core.usage import INPUT_COUNTERS, OUTPUT_COUNTERS, Usage
 
 TOKENS_PER_RATE = 1_000_000
@@ -16,7 +16,7 @@ MARKUP_ONE_PPM = 1_000_000
 # A counter that a price does not name is charged from its side's plain rate, never at nothing, and no discount is assumed
 # for a cached read. Cache writes cost 5/4 (5 minutes) and 2 (1 hour) of the input rate in Anthropic's documentation
 # ("Prompt caching", pricing), the only provider that bills them apart.
-_FALLBACK = {name: ("input", 1, 1) for name in INPUT_COUNTERS} | {name: ("output", 1, 1) for name in OUTPUT_COUNTERS}
+_FALLBACK = dict.fromkeys(INPUT_COUNTERS, ("input", 1, 1)) | dict.fromkeys(OUTPUT_COUNTERS, ("output", 1, 1))
 _FALLBACK["cache_write_5m"] = ("input", 5, 4)
 _FALLBACK["cache_write_1h"] = ("input", 2, 1)
 

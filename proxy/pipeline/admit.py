@@ -15,8 +15,8 @@ from proxy.core.money import MAX_AMOUNT, format_credits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.core.outcomes import Refused, Standing
     from proxy.core.pricing import Tariff
-    from proxy.ledger.ledger import Refused, Standing
     from proxy.pipeline.exchange import RawHeaders
     from proxy.providers.dialect import Ask
 
@@ -38,7 +38,7 @@ def hold_bound_microcredits(ask: Ask, body_bytes: int, tariff: Tariff) -> int:
     amount = tariff.hold_microcredits(input_tokens, output_bound(ask, tariff))
     if amount > MAX_AMOUNT:
         msg = "The token limit of this call would cost more than any account can hold."
-        raise InsufficientCredits(msg, metadata={"limit_source": "balance", "required": format_credits(amount)})
+        raise InsufficientCredits(msg, metadata={"limit_source": "balance", "required": amount, "unit": "microcredits"})
     return amount
 
 
@@ -65,7 +65,12 @@ def refusal(refused: Refused) -> InsufficientCredits | RateLimited:
         "in_flight": "Calls in progress hold the credits that this call needs",
         "budget": f"The {limit.kind.removeprefix('budget_') if limit else ''} budget does not cover this call",
     }[source]
-    metadata: dict[str, str | int] = {"limit_source": source, "required": required, "available": available}
+    metadata: dict[str, str | int] = {
+        "limit_source": source,
+        "required": refused.required,
+        "available": refused.available,
+        "unit": "microcredits",
+    }
     if limit is not None:
         metadata |= {"limit": limit.kind, "scope": _scope(limit)}
     return InsufficientCredits(
@@ -90,7 +95,7 @@ def _standing_headers(prefix: str, kind: str, standing: Standing) -> RawHeaders:
     values = (
         ("limit", str(standing.limit.ceiling)),
         ("remaining", str(max(standing.remaining, 0))),
-        ("reset", f"{standing.reset_ms}ms"),
+        ("reset", f"{standing.reset_ms or 0}ms"),
     )
     if prefix == "x-ratelimit":
         return [(f"{prefix}-{name}-{kind}".encode(), value.encode()) for name, value in values]

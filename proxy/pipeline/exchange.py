@@ -25,7 +25,7 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".en
 _BODYLESS = frozenset({204, 304})
 
 
-class ClientLeft(Exception):  # noqa: N818 - an event that ends waiting, not an error of anybody
+class ClientLeft(Exception):
     """The client closed its connection, or never read and was cut off (`stalled`)."""
 
 
@@ -75,7 +75,9 @@ class Exchange:
     async def read_body(self, max_bytes: int, timeout_s: float) -> bytes:
         """The whole body. Raises TooLarge, RequestTimeout, InvalidRequest (compressed), ClientLeft."""
         if (coding := self.header(b"content-encoding")) not in {None, b"identity"}:
-            msg = f"Content-Encoding {str(coding, 'latin-1')[:20]!r} is not accepted on requests; send the body as it is."
+            msg = (
+                f"Content-Encoding {str(coding, 'latin-1')[:20]!r} is not accepted on requests; send the body as it is."
+            )
             raise InvalidRequest(msg, code="unsupported_content_encoding")
         declared = self.header(b"content-length")
         if declared is not None and int(declared) > max_bytes:

@@ -10,7 +10,7 @@ from proxy.providers.registry import allowed_query, allowed_request_headers, cre
 if TYPE_CHECKING:
     from proxy.pipeline.call import Call
     from proxy.pipeline.exchange import RawHeaders
-    from proxy.pipeline.upstream.client import UpstreamExchange
+    from proxy.pipeline.upstream.exchange import Exchange as UpstreamExchange
 
 
 def open_upstream(call: Call) -> UpstreamExchange:

@@ -8,11 +8,13 @@ import msgspec
 
 from proxy.core.errors import FareboxError, Unavailable
 from proxy.pipeline.reply import send_json
-from proxy.records.recorder import recorder_lag
+from proxy.records.streams import lag
 
 if TYPE_CHECKING:
-    from proxy.config import Config
+    from collections.abc import Sequence
+
     from proxy.ledger.connection import RedisConnection
+    from proxy.ledger.keys import Partition
     from proxy.pipeline.exchange import Exchange
     from proxy.tasks import Tasks
 
@@ -22,10 +24,10 @@ _LOOK_EVERY_S = 2.0
 class Health:
     """What is known of the stores; `behind` stops paid calls until the recorder has caught up."""
 
-    def __init__(self, redis: RedisConnection, config: Config) -> None:
+    def __init__(self, redis: RedisConnection, partitions: Sequence[Partition], max_lag: int) -> None:
         self._redis = redis
-        self._partitions = config.redis.partitions
-        self._max_lag = config.recorder.max_lag_records
+        self._partitions = partitions
+        self._max_lag = max_lag
         self.behind = False
         self.draining = False
 
@@ -43,11 +45,11 @@ class Health:
         """The state of every part, and `ready`."""
         parts: dict[str, object] = {}
         try:
-            lag = await recorder_lag(self._redis, self._partitions)
+            behind = await lag(self._redis, self._partitions)
         except FareboxError as error:
             parts = {"redis": error.code, "recorder_lag": None, "ready": False}
         else:
-            parts = {"redis": "up", "recorder_lag": lag, "ready": lag <= self._max_lag and not self.draining}
+            parts = {"redis": "up", "recorder_lag": behind, "ready": behind <= self._max_lag and not self.draining}
         return parts | {"draining": self.draining}
 
     async def healthz(self, exchange: Exchange) -> None:
@@ -61,6 +63,6 @@ class Health:
 
     async def _look(self) -> None:
         try:
-            self.behind = await recorder_lag(self._redis, self._partitions) > self._max_lag
+            self.behind = await lag(self._redis, self._partitions) > self._max_lag
         except Unavailable:
             self.behind = False  # Redis is away: holds fail by themselves, and nothing new can pile up

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from proxy.core import records
-from proxy.core.errors import Unavailable, UpstreamTimeout
-from proxy.ledger.ledger import Extended, Gone, Held, HoldRequest, Refused
+from proxy.core.errors import InvalidRequest, Unavailable, UpstreamTimeout
+from proxy.core.outcomes import Extended, Gone, Held, HoldRequest, Refused
 from proxy.pipeline.admit import hold_bound_microcredits, refusal, tokens_taken
 from proxy.pipeline.exchange import ClientLeft
 from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from proxy.accounts.authenticator import Authenticator
     from proxy.config import Credits as CreditsConfig
-    from proxy.core.limits import Limit
+    from proxy.core.outcomes import Ended, Standing
     from proxy.core.records import UsageRecord
-    from proxy.ledger.ledger import Ledger, Standing
+    from proxy.ledger.ledger import Ledger
     from proxy.metrics import Metrics
     from proxy.pipeline.call import Call
     from proxy.pipeline.spool import Spool
@@ -50,6 +50,7 @@ class Credits:
 
     def __init__(
         self,
+        *,
         ledger: Ledger,
         authenticator: Authenticator,
         counter: TokenCounter,
@@ -88,7 +89,6 @@ class Hold:
         "_ended",
         "_extending",
         "_growths",
-        "_limits",
         "_renewed_at",
         "_step",
         "amount",
@@ -105,7 +105,6 @@ class Hold:
         self.charge: int | None = None
         self.balance: int | None = None
         self.standings: tuple[Standing, ...] = ()
-        self._limits: tuple[Limit, ...] = ()
         self._ended = False
         self._extending = False
         self._growths = 0
@@ -140,21 +139,27 @@ class Hold:
         self._credits.open.pop(call.call_id, None)
         call.outcome = _outcome(call, error)
         record = await final_record(call, self.amount, self._credits.counter)
+        try:
+            ended = await self._end(record)
+        except InvalidRequest:  # more than the account can ever have spent: the hold is what it can pay
+            record.settlement_basis, record.charge_microcredits = records.HOLD, self.amount
+            ended = await self._end(record)
         self.charge = record.charge_microcredits
-        tokens = record.input_tokens + record.output_tokens
-        payload = _encode(record)
-        ledger = self._credits.ledger
+        self.balance = None if ended is None else ended.posted_microcredits
+        self._count(record)
+
+    async def _end(self, record: UsageRecord) -> Ended | None:
+        """Hands the record to the ledger, or to the spool where Redis is away (then None)."""
+        ledger, payload = self._credits.ledger, _encode(record)
+        charge, tokens = record.charge_microcredits, record.input_tokens + record.output_tokens
         try:
             if record.settlement_basis == records.NONE:
-                ended = await ledger.release(record.account_id, call.call_id, self._limits, payload)
-            else:
-                ended = await ledger.settle(record.account_id, call.call_id, self.charge, tokens, self._limits, payload)
-        except Unavailable as unavailable:
-            log.warning("call %s: settlement goes to the spool: %s", call.call_id, unavailable.code)
-            await self._credits.spool.put(record.account_id, call.call_id, self.charge, tokens, self._limits, payload)
-        else:
-            self.balance = ended.posted_microcredits
-        self._count(record)
+                return await ledger.release(record.account_id, record.call_id, payload)
+            return await ledger.settle(record.account_id, record.call_id, charge, tokens, payload)
+        except Unavailable as error:
+            log.warning("call %s: its settlement goes to the spool: %s", record.call_id, error.code)
+            await self._credits.spool.put(record.account_id, record.call_id, charge, tokens, payload)
+            return None
 
     # While the call runs.
 
@@ -216,7 +221,6 @@ class Hold:
         """Asks the ledger; a worker whose picture of the key is old (revoked, new limits) looks again and asks once more."""
         call = self.call
         for _ in range(_STALE_ROUNDS):
-            self._limits = call.caller.limits_for(call.ask.model)
             answer = await self._credits.ledger.hold(
                 HoldRequest(
                     account_id=call.caller.account_id,
@@ -224,7 +228,7 @@ class Hold:
                     amount_microcredits=self.amount,
                     tokens=tokens,
                     lease_ms=self._credits.config.lease_s * 1000,
-                    limits=self._limits,
+                    limits=call.caller.limits_for(call.ask.model),
                     version=call.caller.version,
                     draft=_encode(draft_record(call, self.amount)),
                 )

@@ -51,7 +51,9 @@ class Paths:
         """The target of a request. Raises NotFound, MethodNotAllowed."""
         target = self._targets.get(exchange.path)
         if target is None:
-            msg = f"{exchange.method} {printable(exchange.path)} is not a path that this proxy meters, so it is not open."
+            msg = (
+                f"{exchange.method} {printable(exchange.path)} is not a path that this proxy meters, so it is not open."
+            )
             raise NotFound(msg, code="unknown_path")
         if exchange.method != "POST":
             msg = f"{exchange.method} is not allowed here; use POST."

@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from proxy.core import records
+from proxy.core.money import MAX_AMOUNT
 from proxy.core.records import UsageRecord
 from proxy.core.settlement import Facts, counted_usage, settlement_basis
 
@@ -74,6 +75,8 @@ async def final_record(call: Call, hold_microcredits: int, counter: TokenCounter
         _price(record, call, facts.reported)
     elif record.settlement_basis == records.COUNTED:
         _price(record, call, await _counted(call, counter))
+    if record.charge_microcredits > MAX_AMOUNT:  # no account can pay that: the figures are not believed
+        record.settlement_basis, record.charge_microcredits = records.HOLD, hold_microcredits
     record.duration_ms = round((asyncio.get_running_loop().time() - call.started) * 1000)
     if call.first_byte_at is not None:
         record.time_to_first_byte_ms = round((call.first_byte_at - call.started) * 1000)

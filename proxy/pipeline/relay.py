@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.pipeline.call import Call
     from proxy.pipeline.exchange import RawHeaders
     from proxy.pipeline.hold import Hold
-    from proxy.pipeline.upstream.client import UpstreamExchange
+    from proxy.pipeline.upstream.exchange import Exchange as UpstreamExchange
 
 # A plain answer above this is relayed as it comes, without the charge in its head.
 _WHOLE_ANSWER_BYTES = 16 * 1024 * 1024

@@ -8,6 +8,7 @@ Times are loop seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, ClassVar
 
@@ -28,6 +29,7 @@ _MAX_LINE_BYTES = 16 * 1024
 _MAX_FIELD_BYTES = 32 * 1024
 _WRITE_HIGH_WATER_BYTES = 256 * 1024
 _SWEEP_S = 0.5
+_SETTLE_S = 5.0  # for calls that were cut at the end of the grace to settle
 _BAD_REQUEST = (
     b'{"error":{"message":"The HTTP request could not be read.","type":"invalid_request_error","param":null,'
     b'"code":"bad_http_request"}}'
@@ -49,7 +51,7 @@ class _Answered:
         """Nothing: the body is out."""
 
 
-class ClientConnection(RequestHandler[web.BaseRequest]):
+class ClientConnection(RequestHandler):
     """One client connection and the deadlines that run on it."""
 
     __slots__ = ("_body_deadline", "_head_since", "_listener", "_paused_since", "exchange")
@@ -61,7 +63,7 @@ class ClientConnection(RequestHandler[web.BaseRequest]):
             keepalive_timeout=listener.config.idle_timeout_s,
             max_line_size=_MAX_LINE_BYTES,
             max_field_size=_MAX_FIELD_BYTES,
-            access_log=None,
+            access_log=None,  # type: ignore[arg-type] # aiohttp's own default, mistyped there
             auto_decompress=False,
         )
         self._listener = listener
@@ -154,7 +156,7 @@ class ClientConnection(RequestHandler[web.BaseRequest]):
     ) -> web.StreamResponse:
         """Answers what aiohttp's parser refused; the caller's dialect is not known yet, so it is OpenAI's."""
         del request, message
-        if status >= 500:  # noqa: PLR2004 - the pipeline answers its own errors: this one is a defect
+        if status >= 500:
             log.error("unexpected error in a handler", exc_info=exc)
         response = web.Response(status=status, body=_BAD_REQUEST, content_type="application/json")
         response.headers["x-should-retry"] = "false"
@@ -171,9 +173,10 @@ class DataListener:
         self.config = config
         self.connections: set[ClientConnection] = set()
         self._handle = handle
-        self.aiohttp_server = web.Server(self._serve)
+        self.aiohttp_server = web.Server(self._serve)  # type: ignore[arg-type] # prepare, write_eof and keep_alive are all it uses
         self.open_calls = 0
         self._draining = False
+        self._idle: asyncio.Event | None = None
 
     def protocol(self) -> ClientConnection:
         """A new connection's protocol, for `loop.create_server`."""
@@ -189,12 +192,17 @@ class DataListener:
         for connection in list(self.connections):
             if connection.exchange is None:
                 connection.close_after_flush()
-        deadline = asyncio.get_running_loop().time() + grace_s
-        while self.open_calls and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
+        await self._calls_ended(grace_s)
         for connection in list(self.connections):
             if connection.transport is not None:
                 connection.transport.abort()
+        await self._calls_ended(_SETTLE_S)
+
+    async def _calls_ended(self, timeout_s: float) -> None:
+        if self.open_calls:
+            self._idle = asyncio.Event()
+            with contextlib.suppress(TimeoutError):  # what is still running then is cut, and settles as such
+                await asyncio.wait_for(self._idle.wait(), timeout_s)
 
     async def _serve(self, request: web.BaseRequest) -> _Answered:
         connection = request._protocol  # noqa: SLF001 - request.protocol types it as aiohttp's own
@@ -208,6 +216,8 @@ class DataListener:
             await self._handle(exchange)
         finally:
             self.open_calls -= 1
+            if self._idle is not None and not self.open_calls:
+                self._idle.set()
             connection.exchange = None
         return _Answered(keep_alive=exchange.keep_alive and not self._draining)
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy.core.errors import Unavailable
-from proxy.core.limits import Limit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +31,6 @@ class _Line(msgspec.Struct, frozen=True):
     call_id: str
     charge_microcredits: int
     tokens: int
-    limits: tuple[Limit, ...]
     record: str
 
 
@@ -50,11 +48,9 @@ class Spool:
         """Starts the replay, which runs whenever something waits."""
         tasks.every("spool replay", _REPLAY_EVERY_S, self.replay)
 
-    async def put(
-        self, account_id: str, call_id: str, charge_microcredits: int, tokens: int, limits: tuple[Limit, ...], record: bytes
-    ) -> None:
+    async def put(self, account_id: str, call_id: str, charge_microcredits: int, tokens: int, record: bytes) -> None:
         """Keeps one settlement; returns when it is on the disk."""
-        line = _Line(account_id, call_id, charge_microcredits, tokens, limits, record.decode())
+        line = _Line(account_id, call_id, charge_microcredits, tokens, record.decode())
         async with self._lock:
             await asyncio.get_running_loop().run_in_executor(None, self._append, msgspec.json.encode(line) + b"\n")
             self.depth += 1
@@ -74,7 +70,6 @@ class Spool:
                         line.call_id,
                         line.charge_microcredits,
                         line.tokens,
-                        line.limits,
                         line.record.encode(),
                     )
                     settled += 1

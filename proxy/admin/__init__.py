@@ -1,0 +1,1 @@
+"""The operators' side: metrics, readiness, and what administrators need."""
