@@ -7,8 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,23 +16,9 @@ import redis
 from proxy import lifeline
 from proxy.core.errors import ConfigError, Unavailable
 from proxy.embedded import DirectoryLocked, EmbeddedRedis, find_server, ping, socket_path
+from tests.support.processes import is_running, until
 
 ROOT = Path(__file__).parents[2]
-
-
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def client_of(server: EmbeddedRedis) -> redis.Redis:
