@@ -13,6 +13,7 @@ a request that does not come simply ends.
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -77,6 +78,11 @@ class Talk:
         raw = self.writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
+
+    def half_close(self) -> None:
+        """Ends our side of the stream at once, without the loop."""
+        with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as twin:
+            twin.shutdown(socket.SHUT_WR)
 
     def cut(self) -> None:
         """Closes TCP without a word of TLS."""
@@ -160,3 +166,15 @@ async def answers(talk: Talk) -> None:
     while True:
         await talk.request()
         await talk.answer()
+
+
+def saying(*pieces: bytes, pause_s: float = 0.002, then_hang: bool = False) -> Script:
+    """A script that reads a request and writes these pieces, then closes (or keeps quiet)."""
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(*pieces, pause_s=pause_s)
+        if then_hang:
+            await talk.hang()
+
+    return script
