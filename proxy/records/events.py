@@ -32,6 +32,7 @@ class Event:
     account_id: str
     entry: LedgerEntry | None
     record: UsageRecord | None
+    call_id: str | None = None
     revision: int = 0
     unreadable: str | None = None
 
@@ -76,13 +77,13 @@ def _call_event(named: Mapping[str, bytes], account_id: str) -> Event:
     try:
         record = msgspec.json.decode(named.get("record", b""), type=UsageRecord)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Event(account_id, entry, None, revision, f"the usage record cannot be read: {error}")
+        return Event(account_id, entry, None, call_id, revision, f"the usage record cannot be read: {error}")
     record = replace(_clean(record), call_id=call_id, account_id=account_id, charge_microcredits=charge)
     if state == EXPIRED:
         whole_hold = charge > 0 and charge == record.hold_microcredits
         basis = records.HOLD if whole_hold else records.CHECKPOINT
         record = replace(record, outcome=records.ABANDONED, settlement_basis=basis)
-    return Event(account_id, entry, record, revision)
+    return Event(account_id, entry, record, call_id, revision)
 
 
 def _entry(named: Mapping[str, bytes], account_id: str) -> LedgerEntry:

@@ -100,3 +100,12 @@ def sqlite_path(url: str) -> Path:
         # An in-memory database would be another one for each connection, and gone with the process.
         raise ConfigError("database.url must name a file: sqlite:///farebox-data/farebox.db")
     return Path(rest)
+
+
+def open_database(url: str) -> Database:
+    """The database behind `database.url`; nothing is opened before its first use. Raises ConfigError."""
+    from proxy.sql.sqlite import SqliteDatabase  # noqa: PLC0415 - it implements what this file defines
+
+    if url.startswith(("postgres:", "postgresql:")):
+        raise ConfigError("database.url: PostgreSQL is not supported yet; use sqlite:///path.db")
+    return SqliteDatabase(sqlite_path(url))
