@@ -28,9 +28,11 @@ from proxy.core.clock import SystemClock
 from proxy.core.errors import ConfigError, Unavailable
 from proxy.core.limits import CONCURRENT, REQUESTS, TOKENS
 from proxy.ledger.connection import RedisConnection
+from proxy.ledger.keys import Partition
 from proxy.ledger.ledger import Ledger
 from proxy.ledger.reaper import Reaper
 from proxy.ledger.scripts import RedisScripts
+from proxy.ledger.server import check_server
 from proxy.metrics import Metrics, use_directory
 from proxy.pipeline.handle import Pipeline
 from proxy.pipeline.health import Health
@@ -44,7 +46,7 @@ from proxy.pipeline.upstream.dialer import client_tls
 from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
 from proxy.providers.registry import OPERATIONS
 from proxy.providers.tokens import TokenCounter
-from proxy.records.epoch import agree_on_epoch
+from proxy.records.epoch import agree
 from proxy.records.recorder import Pace, Recorder
 from proxy.records.streams import Streams
 from proxy.sql.database import open_database
@@ -247,7 +249,8 @@ async def _agreed_epoch(config: Config, database: Database, redis: RedisConnecti
         try:
             if not redis.is_up:
                 await redis.start()
-            return await agree_on_epoch(database, redis, config.redis.partitions)
+            await check_server(redis, require_append_only=config.redis.require_append_only)
+            return await agree(redis, database, [Partition.at(number) for number in range(config.redis.partitions)])
         except Unavailable as error:
             log.warning("not ready yet: %s", error.message)
         try:

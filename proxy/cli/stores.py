@@ -14,9 +14,10 @@ from proxy.core.clock import SystemClock
 from proxy.core.errors import NotFound
 from proxy.embedded import DirectoryLocked, EmbeddedRedis, ping, redis_directory, socket_path
 from proxy.ledger.connection import RedisConnection
+from proxy.ledger.keys import Partition
 from proxy.ledger.ledger import Ledger
 from proxy.ledger.scripts import RedisScripts
-from proxy.records.epoch import agree_on_epoch
+from proxy.records.epoch import agree
 from proxy.roles import EMBEDDED, with_redis_address
 from proxy.sql.database import Database, open_database, text
 
@@ -42,7 +43,7 @@ async def open_stores(config: Config) -> AsyncIterator[Stores]:
     clock = SystemClock()
     hasher = KeyHasher(config.keys.pepper)
     async with using_database(config) as database, using_redis(config) as redis:
-        epoch = await agree_on_epoch(database, redis, config.redis.partitions)
+        epoch = await agree(redis, database, [Partition.at(number) for number in range(config.redis.partitions)])
         ledger = Ledger(RedisScripts(redis), config.redis.partitions, epoch)
         yield Stores(
             database,
