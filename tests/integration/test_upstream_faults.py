@@ -14,7 +14,7 @@ from proxy.pipeline.upstream.errors import (
 )
 from tests.support.both_loops import both_loops
 from tests.support.raw_upstream import RawUpstream, Talk, answers, saying
-from tests.support.upstream_calls import OK, call, client_of
+from tests.support.upstream_calls import OK, call, client_of, until
 
 
 async def _receive(exchange: Exchange, into: bytearray) -> None:
@@ -152,8 +152,7 @@ async def test_abort_ends_a_call_wherever_it_is() -> None:
         with pytest.raises(CallClosed):
             await closed.read()
         assert client.stats == PoolStats(0, 0, 0)
-        await asyncio.sleep(0.02)
-        assert upstream.open == 0
+        await until(lambda: upstream.open == 0)
         await client.close()
 
 

@@ -12,7 +12,7 @@ from proxy.pipeline.upstream.errors import (
 )
 from tests.support.both_loops import both_loops
 from tests.support.raw_upstream import RawUpstream, Talk, answers, saying
-from tests.support.upstream_calls import OK, body_of, call, client_of
+from tests.support.upstream_calls import OK, body_of, call, client_of, until
 
 
 @both_loops
@@ -91,8 +91,7 @@ async def test_an_idle_connection_that_stirs_is_not_used_again(ending: str) -> N
         for _ in range(3):
             assert await call(client) == (200, b"ok")
             assert client.stats.idle == 1
-            await asyncio.sleep(0.06)
-            assert client.stats.open == 0
+            await until(lambda: client.stats.open == 0)
         assert upstream.connections == 3
         await client.close()
 
@@ -158,8 +157,7 @@ async def test_two_hundred_calls_over_twenty_connections() -> None:
         assert most <= 20
         assert client.stats == PoolStats(20, 20, 0)
         await client.close()
-        await asyncio.sleep(0.05)
-        assert upstream.open == 0
+        await until(lambda: upstream.open == 0)
 
 
 @both_loops
@@ -167,11 +165,11 @@ async def test_calls_wait_in_line_in_their_order_and_not_for_ever() -> None:
     async def script(talk: Talk) -> None:
         while True:
             request = await talk.request()
-            await asyncio.sleep(0.5 if request.body == b"slow" else 0.01)
+            await asyncio.sleep(0.8 if request.body == b"slow" else 0.01)
             await talk.answer(request.body)
 
     async with RawUpstream(script) as upstream:
-        client = client_of(upstream, limits=PoolLimits(connections=1, waiting=3, wait_s=0.2))
+        client = client_of(upstream, limits=PoolLimits(connections=1, waiting=3, wait_s=0.3))
         done: list[bytes] = []
 
         async def noted(body: bytes) -> None:
@@ -211,15 +209,12 @@ async def test_those_in_line_are_served_when_connections_break() -> None:
 @both_loops
 async def test_idle_connections_are_closed_after_their_time() -> None:
     async with RawUpstream(answers) as upstream:
-        client = client_of(upstream, limits=PoolLimits(keepalive_s=0.2))
+        client = client_of(upstream, limits=PoolLimits(keepalive_s=0.4))
         await asyncio.gather(*(call(client) for _ in range(3)))
         assert client.stats.idle == 3
         await asyncio.sleep(0.1)
         assert client.stats.idle == 3
-        await asyncio.sleep(0.4)
-        assert client.stats.open == 0
-        assert upstream.open == 0
-        assert client._sweep._timer is None
+        await until(lambda: client.stats.open == 0 and upstream.open == 0 and client._sweep._timer is None)
         assert await call(client) == (200, b"ok")
         await client.close()
 

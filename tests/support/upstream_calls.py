@@ -1,6 +1,8 @@
 """What tests of the upstream client share: a client of a raw upstream, and whole calls."""
 
+import asyncio
 import ssl
+from collections.abc import Callable
 
 from proxy.pipeline.upstream import Exchange, Origin, PoolLimits, Timeouts, UpstreamClient
 from tests.support.raw_upstream import RawUpstream
@@ -34,3 +36,10 @@ async def call(client: UpstreamClient, body: bytes = b"{}") -> tuple[int, bytes]
         return exchange.status, await body_of(exchange)
     finally:
         exchange.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for what happens soon, without saying how soon."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for: the state of both sides is looked at
+            await asyncio.sleep(0.005)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Any
 
 TTL_S = 30.0
 FAILED_TTL_S = 1.0
@@ -38,7 +39,7 @@ class Addresses:
     async def _look_up(self, loop: asyncio.AbstractEventLoop) -> None:
         self._looking_up = asyncio.Event()
         try:
-            rows = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            rows = await _look_up_name(self._host, self._port)
             self._found = tuple(dict.fromkeys(str(row[4][0]) for row in rows))
             self._failure = None
             self._good_until = loop.time() + self._ttl_s
@@ -49,3 +50,7 @@ class Addresses:
             # Also when this caller was cancelled: the next one that waits looks up instead.
             self._looking_up.set()
             self._looking_up = None
+
+
+async def _look_up_name(host: str, port: int) -> list[tuple[Any, ...]]:
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)

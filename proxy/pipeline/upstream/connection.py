@@ -6,6 +6,7 @@ Guarantees: bounded buffers both ways; a connection carries one call at a time; 
 
 import asyncio
 import select
+import ssl
 from typing import Protocol, cast
 
 from proxy.pipeline.upstream.answer import AnswerReader, Receiver, until_close
@@ -154,8 +155,9 @@ class Connection(asyncio.Protocol):
         self._write_on()
 
     def eof_received(self) -> None:
-        """The provider has closed in good order; a TLS connection that is cut without a goodbye does not get here."""
-        self._eof = True
+        """The provider has closed; in TLS that counts only with a goodbye, for anybody can end a TCP connection."""
+        assert self._transport is not None
+        self._eof = _said_goodbye(self._transport.get_extra_info("ssl_object"))
         self._ended(None)
         self.discard()
 
@@ -209,6 +211,18 @@ class Connection(asyncio.Protocol):
         self.discard()
         if receiver is not None:
             receiver.broke(error)
+
+
+def _said_goodbye(tls: ssl.SSLObject | None) -> bool:
+    """Not asked of the loop: uvloop reports the end of a stream only after a goodbye, asyncio after any end."""
+    if tls is None:
+        return True
+    try:
+        return not tls.read(1)
+    except ssl.SSLZeroReturnError:
+        return True
+    except ssl.SSLError:
+        return False
 
 
 def _readable(transport: asyncio.Transport | None) -> bool:

@@ -164,10 +164,8 @@ class Exchange:
         self._end()
 
     def broke(self, error: BaseException) -> None:
-        """The connection failed; what came before it stays readable."""
-        if self._error is None:
-            self._error = error
-        self._connection = None
+        """The call has failed; what came before stays readable."""
+        self._error = self._error or error
         self._end()
 
     def granted(self, connection: Connection | None) -> None:
