@@ -6,7 +6,7 @@ Header names are lower-case bytes.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from proxy.providers.anthropic_messages import Messages
 from proxy.providers.dialect import Operation
@@ -21,16 +21,22 @@ OPERATIONS: tuple[Operation, ...] = (ChatCompletions(), Messages())
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A provider that needs only its API key in the configuration. `base_url` is what its SDK is given."""
+    """A provider that needs only its API key in the configuration. `base_url` is what its SDK is given.
+
+    `models` is what it serves where the configuration does not say; a trailing `*` matches the rest.
+    """
 
     dialect: str
     base_url: str
     credential: CredentialStyle
+    models: tuple[str, ...]
 
 
 PROVIDERS = {
-    "openai": Row("openai", "https://api.openai.com/v1", "bearer"),
-    "anthropic": Row("anthropic", "https://api.anthropic.com", "x-api-key"),
+    "openai": Row(
+        "openai", "https://api.openai.com/v1", "bearer", ("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "ft:gpt-*")
+    ),
+    "anthropic": Row("anthropic", "https://api.anthropic.com", "x-api-key", ("claude-*",)),
 }
 
 # How a provider without a row of its own takes its key, by the dialect that it speaks.
@@ -66,9 +72,12 @@ _DROPPED_PREFIXES = (
 )
 
 
-def known_providers() -> dict[str, dict[str, str]]:
+def known_providers() -> dict[str, dict[str, Any]]:
     """Provider -> its defaults as the configuration spells them."""
-    return {name: {"dialect": row.dialect, "base_url": row.base_url} for name, row in PROVIDERS.items()}
+    return {
+        name: {"dialect": row.dialect, "base_url": row.base_url, "models": list(row.models)}
+        for name, row in PROVIDERS.items()
+    }
 
 
 def allowed_request_headers(dialect: str) -> frozenset[bytes]:
