@@ -105,6 +105,7 @@ class RedisConnection:
         self._up = asyncio.Event()
         self._lost = asyncio.Event()
         self._tasks = Tasks()
+        self._started = False
         self._why_down = "not started"
 
     @property
@@ -119,7 +120,9 @@ class RedisConnection:
 
     async def start(self, timeout_s: float = 5.0) -> None:
         """Connects and keeps connected. Raises RedisUnavailable when that takes longer; it goes on trying all the same."""
-        self._tasks.spawn("redis connection", self._keep())
+        if not self._started:
+            self._started = True
+            self._tasks.spawn("redis connection", self._keep())
         if not await self.ready(timeout_s):
             raise RedisUnavailable(f"The credit store cannot be reached: {self._why_down}.")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -75,8 +75,8 @@ class ClientConnection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected; its first head is due."""
         super().connection_made(transport)
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER_BYTES)
+        # uvloop's transports are asyncio's in all but their bases.
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=_WRITE_HIGH_WATER_BYTES)
         self._head_since = self._loop.time()
         self._listener.connections.add(self)
 
