@@ -18,7 +18,16 @@ from bench.figures import Figures, Round, load_figures, memory_figures
 from bench.generator import Exchange, LoadFailedError, Target, learn_exchange, run_load
 from bench.names import DIRECT, OURS_WITH_TWO_WORKERS
 from bench.native import build
-from bench.processes import Cores, SubjectUnavailableError, cpu_ns, free_port, memory, started, wait_for_port
+from bench.processes import (
+    Cores,
+    ProcessGoneError,
+    SubjectUnavailableError,
+    cpu_ns,
+    free_port,
+    memory,
+    started,
+    wait_for_port,
+)
 from bench.scenarios import SCENARIOS, Scenario
 from bench.subjects import SUBJECTS, Place, Running
 
@@ -136,11 +145,14 @@ def _one_round(
             continue
         on_load(number, name, scenario.name)
         subject = running[name]
-        _wait_until_quiet([*subject.workers, *subject.beside.values()])
         try:
+            _wait_until_quiet([*subject.workers, *subject.beside.values()])
             one.figures[name, scenario.name] = _one_load(scenario, subject, bench)
-        except LoadFailedError as error:
+        except (LoadFailedError, ProcessGoneError) as error:
             one.failures[name, scenario.name] = str(error)
+            if gone := subject.gone():
+                one.failures[name, scenario.name] += f"; {gone}"
+                del running[name]
     return one
 
 

@@ -17,6 +17,10 @@ _START_TIMEOUT = 20.0
 _STOP_TIMEOUT = 15.0
 
 
+class ProcessGoneError(Exception):
+    """A process that was being measured has ended."""
+
+
 class SubjectUnavailableError(Exception):
     """A subject cannot be measured on this machine; the message says why."""
 
@@ -145,7 +149,12 @@ def _sizes(pid: int) -> dict[str, int]:
 
 
 def cpu_ns(pid: int) -> int:
-    """Return the CPU time that all threads of a process have used, in nanoseconds (whole ticks without schedstat)."""
+    """Return the CPU time that all threads of a process have used, in nanoseconds (whole ticks without schedstat).
+
+    Raises ProcessGoneError.
+    """
+    if not Path(f"/proc/{pid}").exists():
+        raise ProcessGoneError(f"process {pid} has ended")
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.processes import Cores
+from bench.processes import Cores, tail
 
 
 @dataclass(frozen=True)
@@ -25,3 +25,12 @@ class Running:
     authorization: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    log: Path | None = None
+
+    def gone(self) -> str | None:
+        """Return which of its processes have ended, with the end of its log; None while all live."""
+        roles = dict.fromkeys(self.workers, "worker") | {pid: role for role, pid in self.beside.items()}
+        ended = [role for pid, role in roles.items() if not Path(f"/proc/{pid}").exists()]
+        if not ended:
+            return None
+        return f"its {' and '.join(ended)} ended: {tail(self.log) if self.log else 'no log'}"

@@ -114,6 +114,7 @@ def _farebox(place: Place, cpus: tuple[int, ...]) -> Iterator[Running]:
                 beside={"redis": redis_pid, **beside},
                 authorization=f"Bearer {key}",
                 versions=redis_version,
+                log=log,
             )
 
 
