@@ -8,10 +8,9 @@ from proxy.accounts.topups import Credit, amount_from
 from proxy.cli.context import json_option, print_fields, print_json, run_async, with_config
 from proxy.cli.stores import open_stores
 from proxy.config import Config
-from proxy.core.errors import NotFound
 from proxy.core.money import format_credits
-from proxy.core.outcomes import Balance
 from proxy.core.records import LedgerEntry
+from proxy.records.queries import BalanceView, balance_of
 
 
 # A negative amount reaches the check that refuses it, instead of being taken for an option.
@@ -50,30 +49,14 @@ def topup(
 def balance(config: Config, reference: str, *, as_json: bool) -> None:
     """What the account has (posted), what its open calls hold, and what is available."""
 
-    async def work() -> Balance:
+    async def work() -> BalanceView:
         async with open_stores(config) as stores:
-            account = await stores.directory.account(reference)
-            found = await stores.ledger.balance(account.id)
-            if found is None:
-                raise NotFound(f"Redis does not know {account.name}; if it lost its data: farebox rebuild")
-            return found
+            return await balance_of(stores.database, stores.ledger, reference)
 
     found = run_async(work())
     if as_json:
-        microcredits = found.posted_microcredits
-        print_json(
-            {
-                "credits": format_credits(microcredits),
-                "microcredits": microcredits,
-                "held": found.held_microcredits,
-                "available": found.available_microcredits,
-            }
-        )
+        print_json(asdict(found))
         return
     print_fields(
-        {
-            "credits": format_credits(found.posted_microcredits),
-            "held": format_credits(found.held_microcredits),
-            "available": format_credits(found.available_microcredits),
-        }
+        {"credits": found.credits, "held": format_credits(found.held), "available": format_credits(found.available)}
     )

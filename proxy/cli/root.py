@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 refused or failed (the message says what to do next), 2 th
 
 import importlib
 import os
-import sqlite3
 import sys
 
 import click
@@ -84,8 +83,10 @@ def run(words: list[str]) -> int:
     except BrokenPipeError:  # `farebox usage ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, sqlite3.Error) as error:
-        return _failed(f"{error}")
+    except Exception as error:
+        if os.environ.get("FAREBOX_DEBUG"):
+            raise
+        return _failed(f"{type(error).__name__}: {error} (FAREBOX_DEBUG=1 shows where)")
     return result if isinstance(result, int) else 0
 
 

@@ -11,15 +11,15 @@ from proxy.accounts.keys import KeyHasher
 from proxy.accounts.topups import Topups
 from proxy.config import Config
 from proxy.core.clock import SystemClock
-from proxy.core.errors import NotFound
 from proxy.embedded import DirectoryLocked, EmbeddedRedis, ping, redis_directory, socket_path
 from proxy.ledger.connection import RedisConnection
 from proxy.ledger.keys import Partition
 from proxy.ledger.ledger import Ledger
 from proxy.ledger.scripts import RedisScripts
+from proxy.ledger.server import check_server
 from proxy.records.epoch import agree
 from proxy.roles import EMBEDDED, with_redis_address
-from proxy.sql.database import Database, open_database, text
+from proxy.sql.database import Database, open_database
 
 LOCK_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 10.0  # a person waits longer than a call may
@@ -73,18 +73,15 @@ async def using_redis(config: Config) -> AsyncIterator[RedisConnection]:
         redis = RedisConnection(with_redis_address(config).redis.url, command_timeout_s=COMMAND_TIMEOUT_S)
         try:
             await redis.start()
+            await check_server(redis, require_append_only=config.redis.require_append_only)
             yield redis
         finally:
             await redis.close()
 
 
-async def account_id_of(database: Database, reference: str) -> str:
-    """The id of the account with this id or name. Raises NotFound."""
-    row = await database.fetch_one("account_by_id", id=reference)
-    row = row or await database.fetch_one("account_by_name", name=reference)
-    if row is None:
-        raise NotFound(f"There is no account {reference!r}. List them: farebox account list")
-    return text(row, "id")
+def partitions_of(config: Config) -> list[Partition]:
+    """All partitions of this installation."""
+    return [Partition.at(number) for number in range(config.redis.partitions)]
 
 
 @contextlib.contextmanager
