@@ -2,7 +2,10 @@
 
 import json
 import os
+import shlex
+import shutil
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,13 +156,23 @@ def _banner(report: Mapping[str, str], origin: str, folder: Path) -> list[str]:
         f"  Base URL   {report['base_url']}   (Anthropic SDK: {origin})",
         f"  API key    {report['api_key']}",
         f"  Console    {report['admin_url']}/",
-        f"  Login      {report['admin_token']}",
+        f"  Login      admin, with the password {report['admin_token']}",
         f"  Data       {folder}",
         "",
         "  Try it:",
         "",
         f"curl {report['base_url']}/chat/completions {headers} -d '{body}'",
         "",
-        f"  Then: farebox balance {DEMO}, farebox usage {DEMO}. Ctrl-C stops.",
+        f"  Then: {_command('balance', folder)}   {_command('usage', folder)}",
+        "  Ctrl-C stops; the next start finds everything as it was left.",
         "",
     ]
+
+
+def _command(name: str, folder: Path) -> str:
+    """A command line that works as pasted, here and now."""
+    program = "farebox" if shutil.which("farebox") else os.path.relpath(sys.argv[0])
+    config = (
+        "" if folder == Path("farebox-data").absolute() else f" --config {shlex.quote(str(folder / 'farebox.toml'))}"
+    )
+    return f"{program} {name} {DEMO}{config}"

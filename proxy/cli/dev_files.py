@@ -41,6 +41,9 @@ url = {database}
 [credits]
 per_usd = 1000
 
+[logs]
+level = "warning"                         # "info" also tells of every start and stop
+
 # USD per million tokens. The simulated models cost what a small model costs.
 {sim_prices}
 # Every other model, until it has a price of its own here.
