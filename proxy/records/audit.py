@@ -6,7 +6,8 @@ stream or in SQL; what came later has a higher number and is left out. Memory is
 entries, and the events that are not yet recorded.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from proxy.core.outcomes import Balance
@@ -237,19 +238,25 @@ class Audit:
         row = await self._database.fetch_one("ledger_totals", account_id=account_id)
         return 0 if row is None else integer(row, "seq")
 
+    async def _buried(self, partition: Partition) -> set[bytes]:
+        """The ids of events that lie in the dead-letter stream, although the stream may still hold them."""
+        found: set[bytes] = set()
+        start = b"-"
+        while page := await self._redis.execute("XRANGE", partition.dead, start, "+", "COUNT", _EVENTS):
+            found |= {dict(zip(fields[::2], fields[1::2], strict=True)).get(b"event", b"") for _, fields in page}
+            start = b"(" + page[-1][0]
+        return found
+
     async def _read_stream(
         self, partition: Partition, recorded: dict[str, int], call_ids: Iterable[str] = ()
     ) -> _Unrecorded:
         """The entries above `recorded` of the accounts in it, and the events of the given calls."""
         found, wanted = _Unrecorded(), frozenset(call_ids)
+        buried = await self._buried(partition)
         start = b"-"
         while True:
             page = await self._redis.execute("XRANGE", partition.stream, start, "+", "COUNT", _EVENTS)
-            for _, fields in page:
-                try:
-                    event = read_event(fields)
-                except BadEvent:
-                    continue  # the recorder buries it; what it was worth shows as a gap
+            for event in _events(page, buried):
                 entry, account_id = event.entry, event.account_id
                 if entry is not None and entry.seq > recorded.get(account_id, entry.seq):
                     found.entries.setdefault(account_id, {})[entry.seq] = Entry(
@@ -264,6 +271,14 @@ class Audit:
             if len(page) < _EVENTS:
                 return found
             start = b"(" + page[-1][0]
+
+
+def _events(page: Iterable[tuple[bytes, Sequence[bytes]]], buried: Container[bytes]) -> Iterator[Event]:
+    """What the recorder has written or will write; what it puts aside shows as a difference."""
+    for entry_id, fields in page:
+        if entry_id not in buried:
+            with contextlib.suppress(BadEvent):
+                yield read_event(fields)
 
 
 def _entry_of(row: Row) -> Entry:

@@ -7,6 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,18 +20,18 @@ from proxy.sql.statements import Migration
 
 
 @pytest.fixture
-async def database(tmp_path):
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
     database = SqliteDatabase(tmp_path / "data" / "farebox.db")
     await database.migrate()
     yield database
     await database.close()
 
 
-def meta(key, value="v"):
+def meta(key: str, value: Any = "v") -> dict[str, str | None]:
     return {"key": key, "value": value}
 
 
-async def test_a_commit_is_whole_or_nothing(database):
+async def test_a_commit_is_whole_or_nothing(database: SqliteDatabase) -> None:
     assert await database.transaction(("insert_meta", [meta("a"), meta("b")])) == [2]
     with pytest.raises(RowRefused):
         await database.transaction(("insert_meta", [meta("c")]), ("insert_meta", [meta("d", None)]))
@@ -37,17 +40,17 @@ async def test_a_commit_is_whole_or_nothing(database):
 
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800", 2**63, 1.5, b"bytes", True])
-async def test_a_value_that_postgresql_would_refuse_is_refused(database, value):
+async def test_a_value_that_postgresql_would_refuse_is_refused(database: SqliteDatabase, value: Any) -> None:
     with pytest.raises(RowRefused):
         await database.execute("insert_meta", key="k", value=value)
     assert await database.execute("insert_meta", key="k", value="good") == 1
 
 
-async def test_migrating_again_changes_nothing(database):
+async def test_migrating_again_changes_nothing(database: SqliteDatabase) -> None:
     assert await database.migrate() == []
 
 
-async def test_the_file_is_private_and_every_commit_is_synced(database, tmp_path):
+async def test_the_file_is_private_and_every_commit_is_synced(database: SqliteDatabase, tmp_path: Path) -> None:
     await database.execute("insert_meta", **meta("a"))
     path = tmp_path / "data" / "farebox.db"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -59,7 +62,7 @@ async def test_the_file_is_private_and_every_commit_is_synced(database, tmp_path
     assert pragmas == ["wal", 2]
 
 
-async def test_a_lock_of_another_process_is_waited_for(database, tmp_path):
+async def test_a_lock_of_another_process_is_waited_for(database: SqliteDatabase, tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "data" / "farebox.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     timer = threading.Timer(0.5, other.execute, ["COMMIT"])
@@ -72,7 +75,7 @@ async def test_a_lock_of_another_process_is_waited_for(database, tmp_path):
     other.close()
 
 
-async def test_a_lock_that_lasts_is_unavailable_and_reading_goes_on(tmp_path):
+async def test_a_lock_that_lasts_is_unavailable_and_reading_goes_on(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "farebox.db", busy_timeout_ms=100)
     await database.migrate()
     other = sqlite3.connect(tmp_path / "farebox.db", isolation_level=None)
@@ -86,7 +89,7 @@ async def test_a_lock_that_lasts_is_unavailable_and_reading_goes_on(tmp_path):
     await database.close()
 
 
-async def test_the_loop_runs_on_while_the_database_waits(tmp_path):
+async def test_the_loop_runs_on_while_the_database_waits(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "farebox.db", busy_timeout_ms=400)
     await database.migrate()
     other = sqlite3.connect(tmp_path / "farebox.db", isolation_level=None)
@@ -102,7 +105,7 @@ async def test_the_loop_runs_on_while_the_database_waits(tmp_path):
     await database.close()
 
 
-async def test_a_migration_that_fails_leaves_nothing_behind(tmp_path):
+async def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     broken = Migration(1, "0001_broken", "x", ("CREATE TABLE a (b TEXT)", "CREATE TABLE a (b TEXT)"))
     database = SqliteDatabase(
         tmp_path / "farebox.db", queries={"tables": "SELECT name FROM sqlite_master"}, migrations=[broken]
@@ -113,7 +116,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(tmp_path):
     await database.close()
 
 
-async def test_an_edited_migration_is_noticed(tmp_path):
+async def test_an_edited_migration_is_noticed(tmp_path: Path) -> None:
     for checksum in ("x", "y"):
         migration = Migration(1, "0001_a", checksum, ("CREATE TABLE a (b TEXT)",))
         database = SqliteDatabase(tmp_path / "farebox.db", migrations=[migration])
@@ -129,7 +132,7 @@ START = """
 import asyncio, pathlib, sys
 from proxy.sql.sqlite import SqliteDatabase
 
-async def main():
+async def main() -> None:
     database = SqliteDatabase(pathlib.Path(sys.argv[1]))
     print(await database.migrate())
     for number in range(50):
@@ -140,7 +143,7 @@ asyncio.run(main())
 """
 
 
-def test_several_processes_may_start_at_once_on_a_new_file(tmp_path):
+def test_several_processes_may_start_at_once_on_a_new_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "farebox.db"
     processes = [
         subprocess.Popen([sys.executable, "-c", START, path, str(number)], stdout=subprocess.PIPE, text=True)
@@ -154,7 +157,7 @@ def test_several_processes_may_start_at_once_on_a_new_file(tmp_path):
     connection.close()
 
 
-async def test_a_closed_database_says_so(database):
+async def test_a_closed_database_says_so(database: SqliteDatabase) -> None:
     await database.close()
     await database.close()
     with pytest.raises(DatabaseUnavailable, match="closed"):

@@ -51,7 +51,7 @@ class RedisServer:
             try:
                 if self.command("PING") == b"PONG":
                     return
-            except OSError:
+            except (OSError, hiredis.ReplyError):  # not there yet, or still loading its file
                 pass
             assert self._child.poll() is None, (self.directory / "log").read_text()
             assert time.monotonic() < deadline, "the server does not answer"

@@ -1,0 +1,172 @@
+"""Top-ups over real stores: applied once, ever (P6), whoever dies on the way."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from proxy.accounts.topups import Credit, Topups, amount_from
+from proxy.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from proxy.core.money import MAX_AMOUNT
+from proxy.core.outcomes import Credited
+from proxy.ledger.errors import RedisAmbiguous, RedisUnavailable
+from tests.support.stores import Build, House, build, house
+
+__all__ = ["build", "house"]
+
+
+class Cut:
+    """A ledger that fails before or after the credit was given."""
+
+    def __init__(self, house: House, *, applies: bool) -> None:
+        self._ledger, self._applies = house.ledger, applies
+
+    async def open_account(self, account_id: str, version: int) -> bool:
+        return await self._ledger.open_account(account_id, version)
+
+    async def set_version(self, account_id: str, version: int) -> int | None:
+        return await self._ledger.set_version(account_id, version)
+
+    async def credit(self, *args: Any) -> Credited:
+        if not self._applies:
+            raise RedisUnavailable
+        await self._ledger.credit(*args)
+        raise RedisAmbiguous
+
+
+async def posted(house: House, account_id: str) -> int:
+    balance = await house.ledger.balance(account_id)
+    assert balance is not None
+    return balance.posted_microcredits
+
+
+async def test_a_repeat_gets_the_same_answer_and_changes_nothing(house: House) -> None:
+    account_id = await house.account(0)
+    first = await house.top_up(account_id, 7, "k")
+    await house.top_up(account_id, 5, "another")
+    assert await house.top_up(account_id, 7, "k") == first
+    await house.record_all()
+    assert await house.top_up(account_id, 7, "k") == first
+    assert (first.seq, first.before_microcredits, first.after_microcredits, first.kind) == (1, 0, 7, "topup")
+    assert await posted(house, account_id) == 12
+    assert (await house.audit()).holds
+
+
+@pytest.mark.parametrize("changes", [{"amount_microcredits": 8}, {"kind": "grant"}])
+async def test_the_same_key_with_another_body_is_a_conflict(house: House, changes: dict[str, Any]) -> None:
+    account_id = await house.account(0)
+    asked = {"amount_microcredits": 7, "idempotency_key": "k"}
+    await house.topups.top_up(account_id, Credit(**asked))
+    with pytest.raises(Conflict):
+        await house.topups.top_up(account_id, Credit(**(asked | changes)))
+    assert await posted(house, account_id) == 7
+
+
+async def test_keys_of_different_accounts_have_nothing_to_do_with_each_other(house: House) -> None:
+    accounts = [await house.account(0), await house.account(0)]
+    for account_id in accounts:
+        await house.top_up(account_id, 7, "k")
+    assert [await posted(house, account_id) for account_id in accounts] == [7, 7]
+
+
+async def test_at_once_from_two_processes_it_is_applied_once(build: Build) -> None:
+    first, second = await build(), await build()
+    account_id = await first.account(0)
+    asked = [house.top_up(account_id, 7, "k") for house in (first, second) * 8]
+    answers = await asyncio.gather(*asked)
+    assert len(set(answers)) == 1
+    assert await posted(first, account_id) == 7
+
+
+async def test_not_sent_it_is_finished_by_a_repeat(house: House) -> None:
+    account_id = await house.account(0)
+    with pytest.raises(Unavailable):
+        await Topups(house.database, Cut(house, applies=False), house.clock).top_up(account_id, Credit(7, "k"))
+    assert await posted(house, account_id) == 0
+    assert (await house.top_up(account_id, 7, "k")).seq == 1
+    assert await posted(house, account_id) == 7
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("remembered", [False, True])
+async def test_killed_after_redis_said_yes_a_repeat_does_not_credit_again(
+    house: House, *, recorded: bool, remembered: bool
+) -> None:
+    account_id = await house.account(0)
+    with pytest.raises(Unavailable):
+        await Topups(house.database, Cut(house, applies=True), house.clock).top_up(account_id, Credit(7, "k"))
+    if recorded:
+        await house.record_all()
+        if not remembered:  # a day later
+            operations = await house.redis.execute("KEYS", house.ledger.partition_of(account_id).prefix + b"op:*")
+            await house.redis.execute("DEL", *operations)
+    assert (await house.top_up(account_id, 7, "k")).seq == 1
+    assert await posted(house, account_id) == 7
+    await house.record_all()
+    assert (await house.audit()).holds
+
+
+@pytest.mark.parametrize("amount", [0, -1, MAX_AMOUNT + 1, 2**64, True, 1.0, "5"])
+async def test_bad_amounts_are_refused_and_change_nothing(house: House, amount: Any) -> None:
+    account_id = await house.account(0)
+    with pytest.raises(InvalidRequest) as caught:
+        await house.topups.top_up(account_id, Credit(amount, "k"))
+    assert caught.value.param == "amount"
+    assert await house.database.fetch_one("topup", account_id=account_id, idempotency_key="k") is None
+
+
+@pytest.mark.parametrize("text", ["0.0000001", "9007199254.740992", "1e3", "NaN", "", "\u0661", "1,5", "0x10"])
+def test_credits_that_cannot_be_stored_exactly_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        amount_from(text)
+
+
+async def test_the_largest_amount_fits_once(house: House) -> None:
+    account_id = await house.account(0)
+    assert (await house.top_up(account_id, MAX_AMOUNT)).after_microcredits == MAX_AMOUNT
+    with pytest.raises(InvalidRequest):
+        await house.top_up(account_id, 1)
+    assert await posted(house, account_id) == MAX_AMOUNT
+    await house.record_all()
+    assert (await house.audit()).holds
+
+
+async def test_only_an_adjustment_takes(house: House) -> None:
+    account_id = await house.account(1)
+    with pytest.raises(InvalidRequest):
+        await house.topups.top_up(account_id, Credit(-5, "k", "refund"))
+    entry = await house.topups.top_up(account_id, Credit(-5, "k", "adjustment", "me", "a mistake"))
+    assert (entry.amount_microcredits, entry.actor, entry.reason) == (-5, "me", "a mistake")
+    await house.record_all()
+    assert (await house.audit()).holds
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"kind": "charge"}, {"idempotency_key": ""}, {"idempotency_key": "x" * 256}, {"idempotency_key": "a\0"},
+     {"actor": "a\nb"}, {"reason": "x" * 501}],
+)  # fmt: skip
+async def test_bad_words_are_refused(house: House, changes: dict[str, Any]) -> None:
+    account_id = await house.account(0)
+    with pytest.raises(InvalidRequest):
+        await house.topups.top_up(account_id, Credit(**({"amount_microcredits": 1, "idempotency_key": "k"} | changes)))
+
+
+async def test_an_unknown_account_is_named(house: House) -> None:
+    with pytest.raises(NotFound):
+        await house.top_up("acct_0", 1)
+
+
+async def test_an_account_that_the_ledger_never_heard_of_is_opened(house: House) -> None:
+    account_id = await house.account(0)
+    await house.redis.execute("DEL", house.ledger.partition_of(account_id).account(account_id))
+    assert (await house.top_up(account_id, 7)).seq == 1
+
+
+async def test_an_account_whose_balance_was_lost_is_not_begun_anew(house: House) -> None:
+    account_id = await house.account()
+    await house.record_all()
+    await house.redis.execute("DEL", house.ledger.partition_of(account_id).account(account_id))
+    with pytest.raises(NotFound):
+        await house.top_up(account_id, 7)
+    assert [difference.kind for difference in (await house.audit()).differences] == ["lost"]
