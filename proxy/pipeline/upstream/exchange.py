@@ -147,7 +147,8 @@ class Exchange:
 
     def close(self) -> None:
         """Ends the call: the connection of a complete answer is (already) back in the pool, any other is closed."""
-        self.abort(CallClosed())
+        if self.pieces or not self._finished:
+            self.abort(CallClosed())
 
     # What the connection, the pool and the sweep say.
 

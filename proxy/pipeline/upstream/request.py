@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from proxy.core.errors import InvalidRequest
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-# Framing and addressing are this client's own; HEAD and CONNECT answers are framed by rules that it does not implement.
+# HEAD and CONNECT are not among them: their answers are framed by rules that this client does not implement.
+_METHODS = frozenset({b"DELETE", b"GET", b"OPTIONS", b"PATCH", b"POST", b"PUT"})
+# Framing and addressing are this client's own.
 _OWN_HEADERS = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"te", b"trailer"}
 )
-_REFUSED_METHODS = frozenset({b"HEAD", b"CONNECT"})
 _WITHOUT_BODY = frozenset({b"GET", b"DELETE", b"OPTIONS"})
 _MAX_CHECKED_NAMES = 1024
 _checked_names: set[bytes] = set()
@@ -23,7 +24,7 @@ def request_head(
 
     Raises InvalidRequest where a name, a value, the method or the target could be read as something else on the wire.
     """
-    if not target.startswith(b"/") or b" " in target or method in _REFUSED_METHODS or not _TOKEN.fullmatch(method):
+    if method not in _METHODS or not target.startswith(b"/") or b" " in target:
         raise InvalidRequest("This request line cannot be sent to a provider.")
     for name, _ in headers:
         if name not in _checked_names:
