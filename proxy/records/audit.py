@@ -147,7 +147,7 @@ class Audit:
             )
             gap = balance.held_microcredits - balance.open_holds_microcredits
             report.note(Difference(account_id, checks.HELD, detail, gap))
-        await self._check_ahead(account_id, report)
+        await self._check_ahead(balance, report)
         report.accounts += 1
         report.entries += chain.entries
         report.open_holds += balance.open_holds
@@ -167,13 +167,15 @@ class Audit:
                 return
             after = integer(page[-1], "seq")
 
-    async def _check_ahead(self, account_id: str, report: AuditReport) -> None:
-        """SQL first, then Redis: while nothing is lost, Redis is never behind."""
-        recorded = await self._highest(account_id)
-        now = await self._ledger.balance(account_id)
+    async def _check_ahead(self, balance: Balance, report: AuditReport) -> None:
+        """SQL first, then Redis again: while nothing is lost, Redis is never behind."""
+        recorded = await self._highest(balance.account_id)
+        if recorded <= balance.seq:
+            return
+        now = await self._ledger.balance(balance.account_id)
         if now is not None and recorded > now.seq:
             detail = f"SQL has entries up to {recorded}, Redis only up to {now.seq}: Redis has lost the newest ones"
-            report.note(Difference(account_id, checks.AHEAD, detail))
+            report.note(Difference(balance.account_id, checks.AHEAD, detail))
 
     async def _audit_records(self, account_id: str, report: AuditReport, suspects: dict[str, str]) -> None:
         after_at, after_call_id = -1, ""
@@ -224,7 +226,8 @@ class Audit:
         after = ""
         while page := await self._database.fetch("accounts_after", after_id=after, row_limit=_ACCOUNTS):
             for account_id in [text(row, "id") for row in page]:
-                if await self._highest(account_id) and await self._ledger.balance(account_id) is None:
+                key = self._ledger.partition_of(account_id).account(account_id)
+                if await self._highest(account_id) and not await self._redis.execute("EXISTS", key):
                     detail = "SQL has entries of this account, Redis does not know it: run `farebox rebuild`"
                     report.note(Difference(account_id, checks.LOST, detail))
             after = text(page[-1], "id")
