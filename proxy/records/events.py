@@ -5,9 +5,8 @@ JSON. What it says of money is authoritative; the record describes. An event who
 (`BadEvent`); one whose record cannot be read keeps its ledger entry, so that P1 holds whatever a record contains.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields
 
 import msgspec
 
@@ -19,6 +18,10 @@ CALL = "call"
 CREDIT = "credit"
 SETTLED, RELEASED, EXPIRED, CORRECTED = "settled", "released", "expired", "corrected"
 _STATES = {SETTLED, RELEASED, EXPIRED, CORRECTED}
+_NUL = b"\\u0000"  # the only way to say NUL in JSON
+# dataclasses.asdict copies deeply: four fifths of the recorder's time, measured.
+_ENTRY_COLUMNS = tuple(column.name for column in fields(LedgerEntry))
+_RECORD_COLUMNS = tuple(column.name for column in fields(UsageRecord))
 
 
 class BadEvent(ValueError):
@@ -47,15 +50,15 @@ class Event:
 
     def ledger_row(self) -> Params | None:
         """Parameters of the query `insert_ledger_entry`."""
-        return None if self.entry is None else asdict(self.entry)
+        return None if self.entry is None else {name: getattr(self.entry, name) for name in _ENTRY_COLUMNS}
 
 
-def read_event(fields: Sequence[bytes]) -> Event:
+def read_event(parts: Sequence[bytes]) -> Event:
     """An event from the names and values of a stream entry, alternating. Raises BadEvent."""
-    if len(fields) % 2:
+    if len(parts) % 2:
         raise BadEvent("a name without a value")
     try:
-        named = {name.decode(): value for name, value in zip(fields[::2], fields[1::2], strict=True)}
+        named = {name.decode(): value for name, value in zip(parts[::2], parts[1::2], strict=True)}
         kind, account_id = _text(named, "kind"), _text(named, "account")
     except UnicodeDecodeError as error:
         raise BadEvent("not UTF-8") from error
@@ -78,11 +81,13 @@ def _call_event(named: Mapping[str, bytes], account_id: str) -> Event:
         record = msgspec.json.decode(named.get("record", b""), type=UsageRecord)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Event(account_id, entry, None, call_id, revision, f"the usage record cannot be read: {error}")
-    record = replace(_clean(record), call_id=call_id, account_id=account_id, charge_microcredits=charge)
+    if _NUL in named["record"]:
+        _clean(record)
+    record.call_id, record.account_id, record.charge_microcredits = call_id, account_id, charge
     if state == EXPIRED:
         whole_hold = charge > 0 and charge == record.hold_microcredits
-        basis = records.HOLD if whole_hold else records.CHECKPOINT
-        record = replace(record, outcome=records.ABANDONED, settlement_basis=basis)
+        record.outcome = records.ABANDONED
+        record.settlement_basis = records.HOLD if whole_hold else records.CHECKPOINT
     return Event(account_id, entry, record, call_id, revision)
 
 
@@ -108,7 +113,7 @@ def _entry(named: Mapping[str, bytes], account_id: str) -> LedgerEntry:
 
 def usage_row(record: UsageRecord, revision: int) -> Params:
     """A usage record as parameters of `upsert_usage_record`; JSON keeps its integers exact."""
-    row = asdict(record)
+    row = {name: getattr(record, name) for name in _RECORD_COLUMNS}
     row["stream"] = int(record.stream)
     row["usage"] = _json(record.usage)
     row["tags"] = _json(record.tags)
@@ -117,18 +122,17 @@ def usage_row(record: UsageRecord, revision: int) -> Params:
 
 
 def _json(value: Mapping[str, object]) -> str:
-    return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":"))
+    return msgspec.json.encode(value).decode()
 
 
-def _clean(record: UsageRecord) -> UsageRecord:
-    """The record without NUL, which no text column of PostgreSQL takes: one odd tag must not cost the record."""
-    changes: dict[str, object] = {}
-    for name in UsageRecord.__slots__:
+def _clean(record: UsageRecord) -> None:
+    """Takes NUL out, which no text column of PostgreSQL takes: one odd tag must not cost the record."""
+    for name in _RECORD_COLUMNS:
         value = getattr(record, name)
-        if isinstance(value, str) and "\0" in value:
-            changes[name] = _without_nul(value)
-    changes["tags"] = {_without_nul(key): _without_nul(value) for key, value in record.tags.items()}
-    return replace(record, **changes)  # type: ignore[arg-type]  # names and types come from the record itself
+        if isinstance(value, str):
+            setattr(record, name, _without_nul(value))
+    record.tags = {_without_nul(key): _without_nul(value) for key, value in record.tags.items()}
+    record.usage = {_without_nul(key): value for key, value in record.usage.items()}
 
 
 def _without_nul(text: str) -> str:
