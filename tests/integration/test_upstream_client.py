@@ -7,10 +7,11 @@ import random
 from pathlib import Path
 
 from proxy.pipeline.upstream import Exchange
-from proxy.pipeline.upstream.connection import READ_HIGH_WATER
+from proxy.pipeline.upstream.answer import AnswerReader
+from proxy.pipeline.upstream.connection import READ_HIGH_WATER, Connection
 from tests.support.both_loops import both_loops
 from tests.support.raw_upstream import RawUpstream, Talk, answers, saying
-from tests.support.upstream_calls import OK, body_of, call, client_of
+from tests.support.upstream_calls import OK, body_of, call, client_of, until
 
 
 @both_loops
@@ -164,19 +165,25 @@ async def test_an_answer_that_nobody_reads_stops_the_provider() -> None:
 
 
 @both_loops
-async def test_calls_that_are_dropped_unread_leave_no_garbage_for_the_collector() -> None:
-    async with RawUpstream(answers) as upstream:
+async def test_what_has_ended_leaves_nothing_for_the_collector() -> None:
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.answer()
+        await talk.request()
+        await talk.answer(headers=b"connection: close\r\n")
+
+    async with RawUpstream(script) as upstream:
         client = client_of(upstream)
         await call(client)
         gc.collect()
         gc.disable()
         try:
-            for _ in range(50):
+            for _ in range(51):
                 await call(client)
-            await asyncio.sleep(0)
+            await until(lambda: upstream.open == 0)
             gc.set_debug(gc.DEBUG_SAVEALL)
             gc.collect()
-            left = [item for item in gc.garbage if isinstance(item, Exchange)]
+            left = [item for item in gc.garbage if isinstance(item, Exchange | Connection | AnswerReader)]
         finally:
             gc.set_debug(0)
             gc.garbage.clear()

@@ -91,7 +91,7 @@ async def test_an_idle_connection_that_stirs_is_not_used_again(ending: str) -> N
         for _ in range(3):
             assert await call(client) == (200, b"ok")
             assert client.stats.idle == 1
-            await until(lambda: client.stats.open == 0)
+            await until(lambda: client.stats == PoolStats(0, 0, 0))
         assert upstream.connections == 3
         await client.close()
 

@@ -66,6 +66,8 @@ class Talk:
         for number, piece in enumerate(pieces):
             if number:
                 await asyncio.sleep(pause_s)
+            if self.writer.is_closing():
+                raise ConnectionResetError("the client has gone")
             self.writer.write(piece)
             await self.writer.drain()
 

@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
     # Steps.
 
     def _write_on(self) -> None:
-        while self._unsent is not None and not self._write_paused and not self._closed:
+        while self._unsent is not None and not self._write_paused and self.standing:
             assert self._transport is not None
             piece, rest = self._unsent[:WRITE_SLICE], self._unsent[WRITE_SLICE:]
             self._unsent = rest if len(rest) else None
