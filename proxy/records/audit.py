@@ -98,7 +98,9 @@ class Audit:
         """One account."""
         report = AuditReport()
         balance = await self._ledger.balance(account_id)
-        if balance is not None:
+        if balance is None:
+            await self._check_lost(account_id, report)
+        else:
             await self._audit_page(self._ledger.partition_of(account_id), [balance], report)
         return report
 
@@ -222,15 +224,18 @@ class Audit:
         return None
 
     async def _find_lost(self, report: AuditReport) -> None:
-        """Accounts with entries in SQL that Redis does not have."""
         after = ""
         while page := await self._database.fetch("accounts_after", after_id=after, row_limit=_ACCOUNTS):
-            for account_id in [text(row, "id") for row in page]:
-                key = self._ledger.partition_of(account_id).account(account_id)
-                if await self._highest(account_id) and not await self._redis.execute("EXISTS", key):
-                    detail = "SQL has entries of this account, Redis does not know it: run `farebox rebuild`"
-                    report.note(Difference(account_id, checks.LOST, detail))
+            for row in page:
+                await self._check_lost(text(row, "id"), report)
             after = text(page[-1], "id")
+
+    async def _check_lost(self, account_id: str, report: AuditReport) -> None:
+        """An account with entries in SQL that Redis does not have."""
+        key = self._ledger.partition_of(account_id).account(account_id)
+        if await self._highest(account_id) and not await self._redis.execute("EXISTS", key):
+            detail = "SQL has entries of this account, Redis does not know it: run `farebox rebuild`"
+            report.note(Difference(account_id, checks.LOST, detail))
 
     async def _recorded_up_to(self, account_id: str) -> int:
         """The number up to which SQL has every entry, or 0 where some are missing below its highest."""

@@ -176,3 +176,6 @@ async def test_one_account_is_audited_alone(house: House) -> None:
     report = await audit.account(wrong)
     assert (report.difference_count, report.difference_microcredits) == (1, 5)
     assert not (await audit.account(new_call_id())).accounts
+    await house.record_all()
+    await house.redis.execute("DEL", house.ledger.partition_of(wrong).account(wrong))
+    assert [difference.kind for difference in (await audit.account(wrong)).differences] == ["lost"]

@@ -167,12 +167,12 @@ async def opened(redis_url: str, directory: Path) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def build(redis_url: str, tmp_path: Path) -> AsyncIterator[Build]:
+async def build(each_redis_url: str, tmp_path: Path) -> AsyncIterator[Build]:
     """Makes houses over the same stores, as several processes would."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def made() -> House:
-            return await stack.enter_async_context(opened(redis_url, tmp_path))
+            return await stack.enter_async_context(opened(each_redis_url, tmp_path))
 
         yield made
 
