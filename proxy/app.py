@@ -22,7 +22,6 @@ import uvloop
 from proxy import logs
 from proxy.accounts.authenticator import Authenticator
 from proxy.accounts.keys import KeyHasher
-from proxy.admin.operator import Operator, serve_operators
 from proxy.config import parse_listen
 from proxy.core.clock import SystemClock
 from proxy.core.errors import ConfigError, Unavailable
@@ -191,6 +190,8 @@ async def _operator(config: Config, _index: int, listen_fd: int | None) -> None:
     if not config.admin.token:
         msg = "admin.token is empty; the operators' listener needs a credential of its own"
         raise ConfigError(msg)
+    from proxy.admin.operator import Operator, serve_operators  # noqa: PLC0415 - prometheus-client must not be loaded earlier
+
     stop = _stop_signal()
     async with open_stores(config, stop) as stores:
         health = _health(config, stores)
