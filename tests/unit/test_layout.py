@@ -24,6 +24,7 @@ PROCESSES = {"embedded", "lifeline", "supervisor"}  # the parent's side: core on
 NEIGHBOURS = {
     ("accounts", "ledger"),
     ("records", "ledger"),
+    ("admin", "pipeline"),  # the operators' overview shows the health that the data listener answers with
     ("cli", "roles"),
     ("cli", "app"),
     ("roles", "app"),

@@ -1,0 +1,131 @@
+"""The command line's own rules: where the configuration is found, what failures look like, what help says."""
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+
+from proxy.cli import context, root
+from proxy.core.errors import ConfigError, Unavailable
+
+GOOD = '[keys]\npepper = "0123456789abcdef"\n'
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path: Path, text: str = GOOD) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_configuration_is_searched_in_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"give --config FILE, set FAREBOX_CONFIG"):
+        context.find_config(None)
+    last = write(folder / "farebox-data" / "farebox.toml")
+    assert context.find_config(None).resolve() == last
+    here = write(folder / "farebox.toml")
+    assert context.find_config(None).resolve() == here
+    named = write(folder / "named.toml")
+    monkeypatch.setenv("FAREBOX_CONFIG", str(named))
+    assert context.find_config(None) == named
+    given = write(folder / "given.toml")
+    assert context.find_config(str(given)) == given
+
+
+def test_a_configuration_that_is_named_must_be_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder / "farebox.toml")
+    with pytest.raises(ConfigError, match="--config names absent.toml"):
+        context.find_config("absent.toml")
+    monkeypatch.setenv("FAREBOX_CONFIG", "absent.toml")
+    with pytest.raises(ConfigError, match="FAREBOX_CONFIG names absent.toml"):
+        context.find_config(None)
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_config_may_stand_before_or_after_the_command(
+    folder: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    write(folder / "x.toml", "[servr]\n")
+    words = {"before": ["--config", "x.toml", "balance", "a"], "after": ["balance", "a", "--config", "x.toml"]}
+    assert root.run(words[place]) == 1
+    assert "servr" in capsys.readouterr().err
+
+
+def test_a_setting_that_is_unknown_is_named_with_its_neighbour(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder / "farebox.toml", "[server]\nworker = 2\n")
+    assert root.run(["check"]) == 1
+    error = capsys.readouterr().err
+    assert "server.worker" in error
+    assert "did you mean server.workers?" in error
+
+
+def test_serve_refuses_the_embedded_redis(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "farebox.toml", GOOD + '[redis]\nurl = "embedded"\n')
+    assert root.run(["serve"]) == 1
+    assert "--allow-embedded" in capsys.readouterr().err
+
+
+def test_what_is_no_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert root.run(["frobnicate"]) == 2
+    assert root.run(["topup", "demo", "5"]) == 2
+    assert "--key" in capsys.readouterr().err
+
+
+def test_every_command_loads_and_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in root.COMMANDS:
+        assert root.run([name, "--help"]) == 0
+        assert "Usage: farebox" in capsys.readouterr().out
+    assert root.run(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in root.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ConfigError("say it like this"), 1, "error: say it like this"),
+        (Unavailable("Redis is away"), 1, "error: Redis is away"),
+        (KeyboardInterrupt(), 130, ""),
+        (ZeroDivisionError("a defect"), 1, "ZeroDivisionError: a defect (FAREBOX_DEBUG=1 shows where)"),
+    ],
+)
+def test_a_failure_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(root.farebox, "main", fail)
+    assert root.run([]) == code
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "Traceback" not in shown
+
+
+def test_tables_show_data_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    context.print_table(("NAME", "N#"), [("[red]markup[/red]", 1), (None, 22)], empty="nothing")
+    shown = capsys.readouterr().out
+    assert "[red]markup[/red]" in shown
+    context.print_table(("NAME",), [], empty="nothing")
+    assert capsys.readouterr().out == "nothing\n"
+
+
+def test_json_is_one_line_and_keeps_large_integers(capsys: pytest.CaptureFixture[str]) -> None:
+    context.print_json({"n": 2**53 - 1, "name": "Zoë\n"})
+    shown = capsys.readouterr().out
+    assert shown.count("\n") == 1
+    assert json.loads(shown) == {"n": 2**53 - 1, "name": "Zoë\n"}
+
+
+def test_help_is_said_without_loading_the_stores() -> None:
+    group = root.farebox
+    assert isinstance(group, click.Group)
+    assert group.list_commands(click.Context(group)) == list(root.COMMANDS)
