@@ -46,7 +46,7 @@ def main(*, quick: bool, rounds: int | None, subjects: tuple[str, ...], scenario
     conditions = replace(conditions, versions=results.versions)
     verdicts = judge(results.rounds)
     made = [*sheets(results, plan.subjects), budget_sheet(verdicts)]
-    said = remarks(results, conditions, verdicts)
+    said = remarks(results, verdicts)
     for line in describe(conditions):
         console.print(line, highlight=False)
     show(console, made, said)

@@ -17,7 +17,7 @@ _GLANCE = 0.5
 
 @dataclass(frozen=True)
 class Conditions:
-    """Machine, versions and manner of a run. `others_busy` is what a core did for others just before it, as a share of 1."""
+    """Machine, versions and manner of a run. `others_busy`: what each core did just before it, as a share of 1."""
 
     date: str
     commit: str

@@ -1,6 +1,7 @@
 """From raw loads to figures: costs a call and a chunk, medians over rounds. Pure.
 
-A figure's name carries its unit: `_us` microseconds, `_ms` milliseconds, `_mb` and `_kb` of 1024; `busy` and `pace` are shares of 1.
+A figure's name carries its unit: `_us` microseconds, `_ms` milliseconds, `_mb` and `_kb` of 1024; `busy` and `pace` are shares of 1,
+`foreign` is the work of processes that are none of the bench's, in cores.
 """
 
 import statistics
@@ -35,6 +36,9 @@ def load_figures(
     pids = tuple(workers)
     worker_ns = sum(load.cpu_ns[pid] for pid in pids)
     figures = {"calls_a_second": load.calls / load.seconds, "chunks_a_second": load.events / load.seconds}
+    figures["foreign"] = max(0.0, load.machine_cpu_ns - sum(load.cpu_ns.values()) - load.own_cpu_ns) / (
+        load.seconds * 1e9
+    )
     if pids:
         figures["busy"] = worker_ns / (load.seconds * 1e9 * len(pids))
     roles = {"cpu": worker_ns, "generator": load.own_cpu_ns, "upstream": load.cpu_ns[upstream]}

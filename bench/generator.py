@@ -45,6 +45,7 @@ class Load:
     lateness: Percentiles | None
     cpu_ns: dict[int, int]
     own_cpu_ns: int
+    machine_cpu_ns: int
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ def _read(answer: dict[str, object]) -> Load:
         lateness=_percentiles(answer.get("lateness_us")),
         cpu_ns={int(pid): int(ns) for pid, ns in cpu_ns.items()},
         own_cpu_ns=int(str(answer["own_cpu_ns"])),
+        machine_cpu_ns=int(str(answer["machine_cpu_ns"])),
     )
 
 

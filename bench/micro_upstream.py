@@ -1,11 +1,12 @@
 """CPU microseconds that one call of the upstream client costs: `python -m bench.micro_upstream [seconds]`.
 
 A trivial uvloop server on the last core answers; the client runs on the first. The figure is the process's CPU time (user
-and system) divided by the calls, for 64 calls at once, one at a time, and 1 MB bodies; over TCP, and TLS where `trustme`
-is installed.
+and system) divided by the calls, for 64 calls at once, one at a time, and 1 MB bodies; over TCP beside aiohttp's client in
+the same run, and over TLS where `trustme` is installed.
 """
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -13,10 +14,13 @@ import ssl
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
+import aiohttp
 import uvloop
+import yarl
 
 from proxy.pipeline.upstream import Origin, UpstreamClient, client_tls
 
@@ -34,6 +38,7 @@ HEADERS = [
 ]
 SMALL = b'{"model":"m","messages":[{"role":"user","content":"%b"}]}' % (b"y" * 400)
 LARGE = b"z" * 1_000_000
+LOADS = {"64 at once": (64, SMALL), "one at a time": (1, SMALL), "1 MB, 4 at once": (4, LARGE)}
 
 
 class _Server(asyncio.Protocol):
@@ -71,30 +76,60 @@ def serve(pipe: Pipe, certificate: str | None) -> None:
     uvloop.run(run())
 
 
-async def measure(
-    origin: Origin, tls: ssl.SSLContext | None, clients: int, body: bytes, seconds: float
-) -> tuple[float, float]:
-    """CPU microseconds a call, and calls a second."""
+Call = Callable[[bytes], Awaitable[None]]
+Maker = Callable[[Origin, ssl.SSLContext | None], contextlib.AbstractAsyncContextManager[Call]]
+
+
+@contextlib.asynccontextmanager
+async def our_client(origin: Origin, tls: ssl.SSLContext | None) -> AsyncIterator[Call]:
     client = UpstreamClient(origin, tls=tls)
+
+    async def call(body: bytes) -> None:
+        exchange = client.open(b"POST", b"/v1/chat/completions", HEADERS, body)
+        await exchange.start()
+        while await exchange.read():
+            pass
+        exchange.close()
+
+    yield call
+    await client.close()
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_client(origin: Origin, tls: ssl.SSLContext | None) -> AsyncIterator[Call]:
+    url = yarl.URL(f"{origin.scheme}://{origin.host}:{origin.port}/v1/chat/completions")
+    headers = {name.decode(): value.decode() for name, value in HEADERS}
+    connector = aiohttp.TCPConnector(limit=0, ssl=tls or True)
+    async with aiohttp.ClientSession(
+        connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
+
+        async def call(body: bytes) -> None:
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+                await answer.read()
+
+        yield call
+
+
+async def measure(
+    make: Maker, origin: Origin, tls: ssl.SSLContext | None, load: tuple[int, bytes], seconds: float
+) -> tuple[float, float]:
+    """CPU microseconds a call, and calls a second, after a short warm-up."""
+    clients, body = load
     calls = 0
-    stop_at = time.monotonic() + 0.3
 
     async def work() -> None:
         nonlocal calls
         while time.monotonic() < stop_at:
-            exchange = client.open(b"POST", b"/v1/chat/completions", HEADERS, body)
-            await exchange.start()
-            while await exchange.read():
-                pass
-            exchange.close()
+            await call(body)
             calls += 1
 
-    await asyncio.gather(*(work() for _ in range(clients)))
-    calls, began, cpu, stop_at = 0, time.monotonic(), _cpu_s(), time.monotonic() + seconds
-    await asyncio.gather(*(work() for _ in range(clients)))
-    figures = (_cpu_s() - cpu) / calls * 1e6, calls / (time.monotonic() - began)
-    await client.close()
-    return figures
+    async with make(origin, tls) as call:
+        stop_at = time.monotonic() + 0.3
+        await asyncio.gather(*(work() for _ in range(clients)))
+        calls, began, cpu, stop_at = 0, time.monotonic(), _cpu_s(), time.monotonic() + seconds
+        await asyncio.gather(*(work() for _ in range(clients)))
+        return (_cpu_s() - cpu) / calls * 1e6, calls / (time.monotonic() - began)
 
 
 def _cpu_s() -> float:
@@ -107,20 +142,19 @@ def _pin(core: int) -> None:
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
 
 
-def against(name: str, seconds: float, certificate: str | None = None, ca_file: str | None = None) -> None:
+def against(
+    name: str, makers: dict[str, Maker], seconds: float, certificate: str | None = None, ca_file: str | None = None
+) -> None:
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, certificate), daemon=True)
     server.start()
     try:
         origin = Origin("https" if ca_file else "http", "127.0.0.1", ours.recv())
         tls = client_tls(ca_file) if ca_file else None
-        for label, clients, body in [
-            ("64 at once", 64, SMALL),
-            ("one at a time", 1, SMALL),
-            ("1 MB, 4 at once", 4, LARGE),
-        ]:
-            cpu_us, rate = uvloop.run(measure(origin, tls, clients, body, seconds))
-            print(f"{name:4} {label:16} {cpu_us:8.1f} us CPU a call  {rate:9.0f} calls/s")
+        for label, load in LOADS.items():
+            for whose, make in makers.items():
+                cpu_us, rate = uvloop.run(measure(make, origin, tls, load, seconds))
+                print(f"{name:4} {label:16} {whose:8} {cpu_us:8.1f} us CPU a call  {rate:9.0f} calls/s")
     finally:
         server.terminate()
         server.join()
@@ -129,7 +163,7 @@ def against(name: str, seconds: float, certificate: str | None = None, ca_file: 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
     _pin(0)
-    against("TCP", seconds)
+    against("TCP", {"ours": our_client, "aiohttp": aiohttp_client}, seconds)
     try:
         import trustme  # noqa: PLC0415 - a test dependency
     except ImportError:
@@ -139,7 +173,7 @@ def main() -> None:
         certificate, ca_file = Path(folder, "server.pem"), Path(folder, "ca.pem")
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
         authority.cert_pem.write_to_path(ca_file)
-        against("TLS", seconds, str(certificate), str(ca_file))
+        against("TLS", {"ours": our_client}, seconds, str(certificate), str(ca_file))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from bench.scenarios import SCENARIOS
 RESULTS = Path(__file__).parent / "results"
 _ABSENT = "-"
 _SATURATED = 0.9
+_DISTURBED = 0.1
 _Value = TypeVar("_Value")
 
 
@@ -120,7 +121,7 @@ def budget_sheet(verdicts: Sequence[Verdict]) -> Sheet:
     return Sheet("budgets of Farebox, full metering on", ("figure", "measured", *LEVELS), rows)
 
 
-def remarks(results: Results, conditions: Conditions, verdicts: Sequence[Verdict]) -> list[str]:
+def remarks(results: Results, verdicts: Sequence[Verdict]) -> list[str]:
     """Return in words what the tables cannot say: what is missing, what failed, what bounds a figure."""
     said = [f"{name} was not measured: {reason}" for name, reason in results.unavailable.items()]
     said += [f"FAILED {failure}" for failure in results.failures]
@@ -131,8 +132,13 @@ def remarks(results: Results, conditions: Conditions, verdicts: Sequence[Verdict
             said.append(
                 f"{name}: its core was only {busy:.0%} busy with small calls; calls/s is bounded by the load's side"
             )
-    if max(conditions.others_busy) > 1 - _SATURATED:
-        said.append("other work was using the machine: absolute figures and tails are worse than they would be alone")
+    foreign = [figures["foreign"] for one in results.rounds for figures in one.figures.values()]
+    if foreign and max(foreign) > _DISTURBED:
+        share = sum(value > _DISTURBED for value in foreign) / len(foreign)
+        said.append(
+            f"{share:.0%} of the loads were DISTURBED: other work used more than {_DISTURBED:.0%} of a core during them "
+            f"(up to {max(foreign):.0%}). Rates and tails are worse than they would be alone, and ratios less certain"
+        )
     said += [
         f"{verdict.budget.title}: {verdict.budget.unmeasured}"
         for verdict in verdicts

@@ -43,7 +43,7 @@ class Scenario:
         }
         if self.stream:
             request["stream"] = True
-        return json.dumps(request).encode()
+        return json.dumps(request, separators=(",", ":")).encode()  # without spaces, as the official SDKs write it
 
     def profile(self) -> str | None:
         """Return the stream as the mock upstream's argument, None for a plain answer."""

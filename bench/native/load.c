@@ -7,6 +7,7 @@
  * that starts after the warm-up: completed calls, SSE events (counted by their place in the expected bytes), latencies
  * and first-byte latencies of the calls completed in it, lateness of events against --period-ms, counted from the
  * first event of their stream. --watch adds the CPU time (ns, all threads) that a process used in just that interval.
+ * `machine_cpu_ns` is what all processes used, so that a reader can tell how much work was none of the bench's.
  * Connections start evenly spread over --stagger-ms. One line of JSON at the end; percentiles are exact. */
 #define _GNU_SOURCE
 #include "common.h"
@@ -61,7 +62,7 @@ static struct {
 static struct {
     int64_t starts_at, ends_at;   /* of the measured interval */
     int64_t calls, events, bytes, errors, reconnects;
-    int64_t own_cpu_before, own_cpu_after;
+    int64_t own_cpu_before, own_cpu_after, machine_cpu_before, machine_cpu_after;
     char first_error[512];
     struct samples latency, first_byte, lateness;
 } seen;
@@ -320,6 +321,16 @@ static int64_t cpu_ns(long pid) {
     return total;
 }
 
+/* What all CPUs together have worked, in ticks of 10 ms: the first line of /proc/stat less idle and waiting. */
+static int64_t machine_cpu_ns(void) {
+    long long user, nice, system, idle, wait, irq, softirq;
+    FILE *file = fopen("/proc/stat", "r");
+    if (!file || fscanf(file, "cpu %lld %lld %lld %lld %lld %lld %lld", &user, &nice, &system, &idle, &wait, &irq, &softirq) != 7)
+        die("cannot read /proc/stat");
+    fclose(file);
+    return (user + nice + system + irq + softirq) * (NS_PER_S / sysconf(_SC_CLK_TCK));
+}
+
 static int64_t own_cpu_ns(void) {
     struct timespec ts;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
@@ -329,11 +340,13 @@ static int64_t own_cpu_ns(void) {
 static void start_interval(void) {
     for (int i = 0; i < plan.watched_count; i++) plan.watched[i].before = cpu_ns(plan.watched[i].pid);
     seen.own_cpu_before = own_cpu_ns();
+    seen.machine_cpu_before = machine_cpu_ns();
 }
 
 static void end_interval(void) {
     for (int i = 0; i < plan.watched_count; i++) plan.watched[i].after = cpu_ns(plan.watched[i].pid);
     seen.own_cpu_after = own_cpu_ns();
+    seen.machine_cpu_after = machine_cpu_ns();
 }
 
 /* ---- the run ---- */
@@ -422,7 +435,8 @@ static void report(void) {
     printf("\"cpu_ns\":{");
     for (int i = 0; i < plan.watched_count; i++)
         printf("%s\"%ld\":%lld", i ? "," : "", plan.watched[i].pid, (long long)(plan.watched[i].after - plan.watched[i].before));
-    printf("},\"own_cpu_ns\":%lld,\"first_error\":", (long long)(seen.own_cpu_after - seen.own_cpu_before));
+    printf("},\"own_cpu_ns\":%lld,\"machine_cpu_ns\":%lld,\"first_error\":", (long long)(seen.own_cpu_after - seen.own_cpu_before),
+           (long long)(seen.machine_cpu_after - seen.machine_cpu_before));
     print_text(seen.first_error);
     printf("}\n");
 }

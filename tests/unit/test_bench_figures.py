@@ -20,6 +20,7 @@ LOAD = Load(
     lateness=None,
     cpu_ns={1: 1_000_000_000, 2: 500_000_000, 3: 30_000_000, 9: 8_000_000},
     own_cpu_ns=4_000_000,
+    machine_cpu_ns=1_742_000_000,
 )
 
 
@@ -35,6 +36,7 @@ def test_cpu_of_all_workers_is_divided_by_completed_calls() -> None:
     assert figures["generator_us_a_call"] == pytest.approx(4)
     assert figures["calls_a_second"] == pytest.approx(500)
     assert figures["busy"] == pytest.approx(0.375)
+    assert figures["foreign"] == pytest.approx(0.1)
     assert figures["latency_p99_ms"] == pytest.approx(9)
     assert "cpu_us_a_chunk" not in figures
 
