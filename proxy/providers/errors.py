@@ -54,6 +54,8 @@ _STREAM_STATUSES = {
 
 # Providers quote parts of the key and the organisation that it belongs to in their messages.
 _ACCOUNT = re.compile(rb"\b(?:sk|rk|pk|gsk|xai)-[A-Za-z0-9_*-]{8,}|\b(?:org-|proj_)[A-Za-z0-9]{8,}")
+# What is shorter is a name in the place of a key, as local providers take it, and may be a word of the message.
+_LEAST_KEY_BYTES = 12
 _REMOVED = b"[removed]"
 
 _encode = msgspec.json.Encoder().encode
@@ -75,7 +77,7 @@ def stream_error(dialect: str, code: str, message: str, call_id: str = "") -> by
 def scrub_error(body: bytes, api_key: str) -> bytes:
     """A provider's error without our key, or what it quotes of keys and organisations; else the same object."""
     key = api_key.encode()
-    if key and key in body:
+    if len(key) >= _LEAST_KEY_BYTES and key in body:
         body = body.replace(key, _REMOVED)
     return _ACCOUNT.sub(_REMOVED, body) if _ACCOUNT.search(body) else body
 

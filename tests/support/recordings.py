@@ -1,0 +1,69 @@
+"""Recorded provider traffic: exchanges that replay what real providers answered. The data is not part of the project."""
+
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One call as it was recorded."""
+
+    id: str
+    host: str
+    path: str
+    status: int
+    content_type: str
+    request: bytes
+    response: bytes
+
+    @property
+    def sse(self) -> bool:
+        return self.content_type.startswith("text/event-stream")
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 400
+
+
+@cache
+def exchanges() -> tuple[Exchange, ...]:
+    """All recorded exchanges with text on both sides; skips the test where the recordings are not there."""
+    folder = os.environ.get("FAREBOX_RECORDINGS", "")
+    file = Path(folder) / "provider-exchanges.jsonl.gz"
+    if not folder or not file.exists():
+        pytest.skip("FAREBOX_RECORDINGS does not name a folder with provider-exchanges.jsonl.gz")
+    return tuple(_read(file))
+
+
+def _read(file: Path) -> Iterator[Exchange]:
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            if isinstance(row["request"], str) and isinstance(row["response"], str):
+                headers = {name.lower(): value for name, value in row["response_headers"].items()}
+                yield Exchange(
+                    id=row["id"],
+                    host=row["host"],
+                    path=row["path"],
+                    status=int(row["status"]),
+                    content_type=headers.get("content-type", ""),
+                    request=row["request"].encode(),
+                    response=row["response"].encode(),
+                )
+
+
+def openai_chat() -> list[Exchange]:
+    """Chat completions of every provider that speaks the dialect."""
+    return [exchange for exchange in exchanges() if exchange.path.endswith("/chat/completions")]
+
+
+def anthropic_messages() -> list[Exchange]:
+    """Anthropic's messages."""
+    return [exchange for exchange in exchanges() if exchange.path.endswith("/v1/messages")]

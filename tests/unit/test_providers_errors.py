@@ -1,0 +1,86 @@
+import json
+
+import pytest
+
+from proxy.core import errors
+from proxy.core.errors import FareboxError
+from proxy.providers.errors import error_body, scrub_error, stream_error
+
+EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FareboxError)]
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_every_error_has_a_shape_in_every_dialect(kind: type[FareboxError]) -> None:
+    error = kind("what happened", param="model")
+    openai = json.loads(error_body("openai", error, "c1"))
+    assert set(openai) == {"error"}
+    assert set(openai["error"]) == {"message", "type", "param", "code"}
+    assert openai["error"] | {"type": ""} == {
+        "message": "what happened",
+        "type": "",
+        "param": "model",
+        "code": error.code,
+    }
+    anthropic = json.loads(error_body("anthropic", error, "c1"))
+    assert anthropic["type"] == "error"
+    assert anthropic["request_id"] == "c1"
+    assert anthropic["error"]["message"] == "what happened"
+    gemini = json.loads(error_body("gemini", error, "c1"))
+    assert gemini["error"]["code"] == error.status
+    assert gemini["error"]["status"].isupper()
+
+
+@pytest.mark.parametrize(
+    ("error", "openai", "anthropic"),
+    [
+        (errors.InvalidRequest(), "invalid_request_error", "invalid_request_error"),
+        (errors.InvalidKey(), "authentication_error", "authentication_error"),
+        (errors.InsufficientCredits(), "insufficient_credits", "billing_error"),
+        (errors.Forbidden(), "permission_error", "permission_error"),
+        (errors.NotFound(), "not_found_error", "not_found_error"),
+        (errors.TooLarge(), "invalid_request_error", "request_too_large"),
+        (errors.RateLimited(), "rate_limit_error", "rate_limit_error"),
+        (errors.UpstreamFailed(), "server_error", "api_error"),
+        (errors.Unavailable(), "server_error", "overloaded_error"),
+        (errors.UpstreamTimeout(), "server_error", "timeout_error"),
+    ],
+)
+def test_types_are_those_of_the_dialect(error: FareboxError, openai: str, anthropic: str) -> None:
+    assert json.loads(error_body("openai", error, ""))["error"]["type"] == openai
+    assert json.loads(error_body("anthropic", error, ""))["error"]["type"] == anthropic
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini"])
+def test_a_refusal_says_what_was_needed(dialect: str) -> None:
+    metadata = {"limit_source": "balance", "required": "2.5", "available": "1"}
+    body = json.loads(error_body(dialect, errors.InsufficientCredits(metadata=metadata), "c1"))
+    assert body["error"]["metadata"] == metadata
+
+
+def test_the_event_that_ends_a_cut_stream() -> None:
+    event = stream_error("openai", "insufficient_credits", "cut here")
+    assert event.startswith(b"data: {")
+    assert event.endswith(b"}\n\n")
+    assert json.loads(event[6:])["error"] == {
+        "message": "cut here",
+        "type": "insufficient_credits",
+        "param": None,
+        "code": "insufficient_credits",
+    }
+    name, data, *rest = stream_error("anthropic", "insufficient_credits", "line\nbreak", "c1").split(b"\n")
+    assert (name, rest) == (b"event: error", [b"", b""])
+    assert json.loads(data[6:]) == {
+        "type": "error",
+        "error": {"type": "billing_error", "message": "line\nbreak"},
+        "request_id": "c1",
+    }
+
+
+def test_a_providers_error_is_passed_on_unless_it_tells_of_its_account() -> None:
+    clean = b'{"error":{"message":"The model does not exist: task-force-risk-management"}}'
+    assert scrub_error(clean, "a-secret-of-ours") is clean
+    assert scrub_error(b'"key a-secret-of-ours is wrong"', "a-secret-of-ours") == b'"key [removed] is wrong"'
+    assert scrub_error(b"anything", "") == b"anything"
+    assert scrub_error(b"no model sim-9", "sim") == b"no model sim-9"  # a name for a key, where none is needed
+    for told in (b"sk-proj-abc****wxyz", b"sk-ant-api03-abcdefgh", b"org-AbCdEf123456", b"proj_AbCdEf123456"):
+        assert scrub_error(b'{"message":"wrong: ' + told + b'."}', "a-secret-of-ours") == b'{"message":"wrong: [removed]."}'
