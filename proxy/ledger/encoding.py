@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from struct import Struct
 
 from proxy.core.limits import (
     BUDGET_DAY,
@@ -28,8 +29,9 @@ from proxy.core.outcomes import (
     Standing,
     UnknownAccount,
 )
+from proxy.ledger.keys import Partition
 
-# The first letter of a field in an account's hash of limits; see lua/parts/formats.lua.
+# The letters of the kinds of limits; see lua/parts/formats.lua.
 LETTERS = {
     REQUESTS: "r",
     TOKENS: "t",
@@ -43,6 +45,11 @@ MAX_SCOPE_BYTES = 512
 MAX_TEXT_BYTES = 2_000  # actor, reason, idempotency key
 MAX_RECORD_BYTES = 64 * 1024
 MAX_CACHED_LIMITS = 10_000
+
+LIMIT_ROW = Struct("<cq")
+HOLD_NUMBERS = Struct("<qqqq")  # version, amount, tokens, lease
+EXTEND_NUMBERS = Struct("<qqqq")  # step, amount, checkpoint, lease
+SETTLE_NUMBERS = Struct("<qq")  # charge, tokens
 
 Reply = Sequence[bytes | int]
 
@@ -63,19 +70,20 @@ def check_text(value: str | bytes, name: str, most_bytes: int = MAX_TEXT_BYTES) 
 
 
 @lru_cache(maxsize=MAX_CACHED_LIMITS)
-def encode_limits(limits: tuple[Limit, ...]) -> tuple[bytes | int, ...]:
-    """The limits of a hold as its last arguments: their fields, then their ceilings. Raises ValueError."""
+def encode_limits(partition: Partition, account_id: str, limits: tuple[Limit, ...]) -> tuple[tuple[bytes, ...], bytes]:
+    """The keys of a hold's limits, and their kinds and ceilings packed. Raises ValueError."""
     if len(limits) > MAX_LIMITS:
         raise ValueError(f"a hold has at most {MAX_LIMITS} limits")
-    fields = [f"{LETTERS[limit.kind]}:{limit.scope}".encode() for limit in limits]
-    if len(set(fields)) < len(fields):
-        raise ValueError("two limits of one hold have the same scope and kind")
-    if any(len(field) > MAX_SCOPE_BYTES for field in fields):
-        raise ValueError(f"the scope of a limit is longer than {MAX_SCOPE_BYTES} bytes")
+    packed = b""
     for limit in limits:
         is_speed = limit.kind in {REQUESTS, TOKENS}
         check_amount(limit.ceiling, f"the ceiling of {limit.kind}", highest=MAX_SPEED if is_speed else MAX_AMOUNT)
-    return (*fields, *(limit.ceiling for limit in limits))
+        check_text(limit.scope, "the scope of a limit", MAX_SCOPE_BYTES)
+        packed += LIMIT_ROW.pack(LETTERS[limit.kind].encode(), limit.ceiling)
+    keys = tuple(partition.limit(account_id, LETTERS[limit.kind], limit.scope) for limit in limits)
+    if len(set(keys)) < len(keys):
+        raise ValueError("two limits of one hold have the same scope and kind")
+    return keys, packed
 
 
 def read_standings(limits: tuple[Limit, ...], reply: Reply, start: int) -> tuple[Standing, ...]:

@@ -33,12 +33,12 @@ class Partition:
         return cls(number, prefix, *(prefix + name for name in names))
 
     def account(self, account_id: str) -> bytes:
-        """The account's balance: a hash of credited, spent, held, seq and version."""
+        """The account's balance: a packed string (lua/parts/formats.lua)."""
         return self.prefix + b"account:" + account_id.encode()
 
-    def limits(self, account_id: str) -> bytes:
-        """How much of each of the account's limits is in use: a hash, one packed field a limit."""
-        return self.prefix + b"limits:" + account_id.encode()
+    def limit(self, account_id: str, letter: str, scope: str) -> bytes:
+        """How much of one limit of the account is in use: a packed string. `letter` is the kind."""
+        return self.prefix + f"limit:{account_id}:{letter}:{scope}".encode()
 
     def hold(self, call_id: str) -> bytes:
         """An open hold, and for a while after its end how it ended: a packed string."""

@@ -29,7 +29,10 @@ from proxy.core.outcomes import (
 )
 from proxy.ledger.connection import Argument
 from proxy.ledger.encoding import (
+    EXTEND_NUMBERS,
+    HOLD_NUMBERS,
     MAX_RECORD_BYTES,
+    SETTLE_NUMBERS,
     Reply,
     check_amount,
     check_text,
@@ -80,8 +83,7 @@ class Ledger:
         A lost reply is repeated once, since the call id makes that safe. Raises Conflict where the call id was used before
         for something else, or its hold has ended.
         """
-        keys = self._hold_keys(request.account_id, request.call_id)
-        args = self._hold_args(request)
+        keys, args = self._encode_hold(request)
         script = load("hold")
         give_up_at = asyncio.get_running_loop().time() + REPEAT_WITHIN_S
         try:
@@ -114,10 +116,12 @@ class Ledger:
             self._epoch,
             call_id,
             account_id,
-            check_amount(step, "step", lowest=1),
-            check_amount(amount_microcredits, "amount"),
-            check_amount(checkpoint_microcredits, "checkpoint"),
-            check_amount(lease_ms, "lease", lowest=1, highest=MAX_LEASE_MS),
+            EXTEND_NUMBERS.pack(
+                check_amount(step, "step", lowest=1),
+                check_amount(amount_microcredits, "amount"),
+                check_amount(checkpoint_microcredits, "checkpoint"),
+                check_amount(lease_ms, "lease", lowest=1, highest=MAX_LEASE_MS),
+            ),
             check_text(draft, "draft", MAX_RECORD_BYTES),
         )
         reply = await self._translate("extend", self._hold_keys(account_id, call_id), args)
@@ -134,8 +138,7 @@ class Ledger:
             self._epoch,
             call_id,
             account_id,
-            check_amount(charge_microcredits, "charge"),
-            check_amount(tokens, "tokens"),
+            SETTLE_NUMBERS.pack(check_amount(charge_microcredits, "charge"), check_amount(tokens, "tokens")),
             check_text(record, "record", MAX_RECORD_BYTES),
         )
         return read_ended(await self._translate("settle", self._end_keys(account_id, call_id), args))
@@ -251,28 +254,30 @@ class Ledger:
             raise _translated(error) from error
         return reply
 
-    def _hold_args(self, request: HoldRequest) -> Args:
-        return (
-            self._epoch,
-            request.version,
-            request.call_id,
-            request.account_id,
+    def _encode_hold(self, request: HoldRequest) -> tuple[Sequence[bytes], Args]:
+        account_id, call_id = check_id(request.account_id, "account_id"), check_id(request.call_id, "call_id")
+        partition = self.partition_of(account_id)
+        limit_keys, limits = encode_limits(partition, account_id, request.limits)
+        numbers = HOLD_NUMBERS.pack(
+            check_amount(request.version, "version"),
             check_amount(request.amount_microcredits, "amount"),
             check_amount(request.tokens, "tokens"),
             check_amount(request.lease_ms, "lease", lowest=1, highest=MAX_LEASE_MS),
-            check_text(request.draft, "draft", MAX_RECORD_BYTES),
-            *encode_limits(request.limits),
         )
+        draft = check_text(request.draft, "draft", MAX_RECORD_BYTES)
+        keys = (
+            partition.deadlines,
+            partition.epoch,
+            partition.account(account_id),
+            partition.hold(call_id),
+            *limit_keys,
+        )
+        return keys, (self._epoch, call_id, account_id, numbers, limits, draft)
 
     def _hold_keys(self, account_id: str, call_id: str) -> tuple[bytes, ...]:
         partition = self.partition_of(check_id(account_id, "account_id"))
-        return (
-            partition.epoch,
-            partition.account(account_id),
-            partition.limits(account_id),
-            partition.hold(check_id(call_id, "call_id")),
-            partition.deadlines,
-        )
+        hold = partition.hold(check_id(call_id, "call_id"))
+        return partition.epoch, partition.account(account_id), hold, partition.deadlines
 
     def _end_keys(self, account_id: str, call_id: str) -> tuple[bytes, ...]:
         return (*self._hold_keys(account_id, call_id), self.partition_of(account_id).stream)

@@ -17,10 +17,7 @@ from proxy.ledger.connection import Argument, RedisConnection
 from proxy.ledger.errors import ScriptMissing
 
 FOLDER = Path(__file__).parent / "lua"
-NAMES = (
-    "hold", "extend", "settle", "release", "expire", "credit", "open_account", "set_version", "snapshot", "due", "trim",
-)  # fmt: skip
-_INCLUDE = re.compile(r"^-- include: (.+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^ *-- include: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +68,11 @@ class RedisScripts:
 
 
 def expand(text: str) -> str:
-    """The text of a script with its parts put in."""
+    """The text of a script with its parts put in, and theirs."""
 
     def part(match: re.Match[str]) -> str:
         names = (name.strip() for name in match[1].split(","))
-        return "\n".join((FOLDER / "parts" / f"{name}.lua").read_text(encoding="utf-8") for name in names)
+        return "\n".join(expand((FOLDER / "parts" / f"{name}.lua").read_text(encoding="utf-8")) for name in names)
 
     return _INCLUDE.sub(part, text)
 

@@ -7,6 +7,7 @@ import pytest
 
 from proxy.core.ids import new_call_id
 from proxy.records.audit import Audit
+from tests.support.ledger_rows import change_account
 from tests.support.stores import CREDIT, Build, House, build, house
 
 __all__ = ["build", "house"]
@@ -111,7 +112,7 @@ async def seeded(house: House) -> tuple[str, bytes, str]:
 )
 async def test_a_wrong_figure_in_redis_is_found(house: House, field: str, change: int, expected: list[str]) -> None:
     _, key, _ = await seeded(house)
-    await house.redis.execute("HINCRBY", key, field, change)
+    await change_account(house.redis, key, field, change)
     assert await kinds(house) == expected
 
 
@@ -170,7 +171,7 @@ async def test_a_hold_without_its_amount_in_held_is_found(house: House) -> None:
 
 async def test_one_account_is_audited_alone(house: House) -> None:
     right, wrong = await house.account(), await house.account()
-    await house.redis.execute("HINCRBY", house.ledger.partition_of(wrong).account(wrong), "spent", 5)
+    await change_account(house.redis, house.ledger.partition_of(wrong).account(wrong), "spent", 5)
     audit = Audit(house.ledger, house.redis, house.database)
     assert (await audit.account(right)).holds
     report = await audit.account(wrong)

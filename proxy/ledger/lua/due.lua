@@ -5,18 +5,19 @@
 -- Reply now (ms), number of open holds, the smallest (oldest: ids are time-ordered) call id among the first thousand
 --       deadlines or '', then call id and account id of each due hold
 -- Errors EPOCH, ARGUMENT
--- include: numbers, clock, formats
+-- include: formats, numbers
 local most = whole(ARGV[3])
 if not most then return redis.error_reply('ARGUMENT how many is a whole number') end
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH another one') end
+if call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH another one') end
 
-local now, oldest = read_clock(), ''
-for _, call_id in ipairs(redis.call('ZRANGE', KEYS[2], 0, 999)) do
+-- include: clock
+local oldest = ''
+for _, call_id in ipairs(call('ZRANGE', KEYS[2], 0, 999)) do
   if oldest == '' or call_id < oldest then oldest = call_id end
 end
-local reply = { now, redis.call('ZCARD', KEYS[2]), oldest }
-for _, call_id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, most)) do
-  local value, owner = redis.call('GET', ARGV[2] .. 'hold:' .. call_id), ''
+local reply = { now, call('ZCARD', KEYS[2]), oldest }
+for _, call_id in ipairs(call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, most)) do
+  local value, owner = call('GET', ARGV[2] .. 'hold:' .. call_id), ''
   if value and string.sub(value, 1, 1) == 'H' then
     local _, _, _, _, _, _, account = parse(HOLD, value)
     owner = account

@@ -4,16 +4,20 @@
 -- ARGV  1 epoch  2 account id  3 version
 -- Reply 'opened' or 'known', version
 -- Errors EPOCH, ARGUMENT: nothing was changed.
--- include: numbers
-local version = whole(ARGV[3])
-if not version then return redis.error_reply('ARGUMENT the version is a whole number') end
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH another one') end
+-- include: formats, numbers
+local wanted = whole(ARGV[3])
+if not wanted then return redis.error_reply('ARGUMENT the version is a whole number') end
+local epoch, row = unpack(call('MGET', KEYS[1], KEYS[2]))
+if epoch ~= ARGV[1] then return redis.error_reply('EPOCH another one') end
 
-local known = tonumber(redis.call('HGET', KEYS[2], 'version'))
-redis.call('SADD', KEYS[3], ARGV[2])
-if not known then
-  redis.call('HSET', KEYS[2], 'credited', 0, 'spent', 0, 'held', 0, 'seq', 0, 'version', version)
-  return { 'opened', version }
+call('SADD', KEYS[3], ARGV[2])
+if not row then
+  call('SET', KEYS[2], pack(ACCOUNT, 0, 0, 0, 0, wanted))
+  return { 'opened', wanted }
 end
-if version > known then redis.call('HSET', KEYS[2], 'version', version) end
-return { 'known', math.max(version, known) }
+local credited, spent, held, seq, version = parse(ACCOUNT, row)
+if wanted > version then
+  version = wanted
+  call('SET', KEYS[2], pack(ACCOUNT, credited, spent, held, seq, version))
+end
+return { 'known', version }

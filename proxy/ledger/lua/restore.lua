@@ -5,14 +5,14 @@
 -- ARGV  1 account id  2 credited  3 spent  4 seq  5 version
 -- Reply 'restored'
 -- Errors ARGUMENT, EPOCH (there is one: Redis is in use), KNOWN (the account exists): nothing was changed.
--- include: numbers
+-- include: formats, numbers
 local credited, spent, seq, version = whole(ARGV[2]), whole(ARGV[3]), whole(ARGV[4]), whole(ARGV[5])
 if not (credited and spent and seq and version) then
   return redis.error_reply('ARGUMENT credited, spent, seq and version are whole numbers')
 end
-if redis.call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('EPOCH this Redis is in use') end
-if redis.call('EXISTS', KEYS[2]) == 1 then return redis.error_reply('KNOWN the account exists') end
+if call('EXISTS', KEYS[1]) == 1 then return redis.error_reply('EPOCH this Redis is in use') end
+if call('EXISTS', KEYS[2]) == 1 then return redis.error_reply('KNOWN the account exists') end
 
-redis.call('SADD', KEYS[3], ARGV[1])
-redis.call('HSET', KEYS[2], 'credited', credited, 'spent', spent, 'held', 0, 'seq', seq, 'version', version)
+call('SADD', KEYS[3], ARGV[1])
+call('SET', KEYS[2], pack(ACCOUNT, credited, spent, 0, seq, version))
 return 'restored'

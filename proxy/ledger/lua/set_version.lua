@@ -4,12 +4,16 @@
 -- ARGV  1 epoch  2 version
 -- Reply 'known', version; or 'unknown_account'
 -- Errors EPOCH, ARGUMENT: nothing was changed.
--- include: numbers
-local version = whole(ARGV[2])
-if not version then return redis.error_reply('ARGUMENT the version is a whole number') end
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH another one') end
+-- include: formats, numbers
+local wanted = whole(ARGV[2])
+if not wanted then return redis.error_reply('ARGUMENT the version is a whole number') end
+local epoch, row = unpack(call('MGET', KEYS[1], KEYS[2]))
+if epoch ~= ARGV[1] then return redis.error_reply('EPOCH another one') end
 
-local known = tonumber(redis.call('HGET', KEYS[2], 'version'))
-if not known then return { 'unknown_account' } end
-if version > known then redis.call('HSET', KEYS[2], 'version', version) end
-return { 'known', math.max(version, known) }
+if not row then return { 'unknown_account' } end
+local credited, spent, held, seq, version = parse(ACCOUNT, row)
+if wanted > version then
+  version = wanted
+  call('SET', KEYS[2], pack(ACCOUNT, credited, spent, held, seq, version))
+end
+return { 'known', version }

@@ -6,20 +6,20 @@
 --       open holds, sum of open holds for each account; a missing account is left out
 -- Errors EPOCH
 -- include: formats
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH another one') end
+if call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH another one') end
 
 local cursor, ids = '0', {}
 if ARGV[5] then
   for i = 5, #ARGV do ids[i - 4] = ARGV[i] end
 else
-  local page = redis.call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
+  local page = call('SSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])
   cursor, ids = page[1], page[2]
 end
 
 local counts, sums = {}, {}
 for _, id in ipairs(ids) do counts[id], sums[id] = 0, 0 end
-for _, call_id in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
-  local value = redis.call('GET', ARGV[2] .. 'hold:' .. call_id)
+for _, call_id in ipairs(call('ZRANGE', KEYS[3], 0, -1)) do
+  local value = call('GET', ARGV[2] .. 'hold:' .. call_id)
   if value and string.sub(value, 1, 1) == 'H' then
     local _, amount, _, _, _, _, owner = parse(HOLD, value)
     if counts[owner] then
@@ -31,10 +31,11 @@ end
 
 local reply = { cursor }
 for _, id in ipairs(ids) do
-  local row = redis.call('HMGET', ARGV[2] .. 'account:' .. id, 'credited', 'spent', 'held', 'seq', 'version')
-  if row[1] then
+  local row = call('GET', ARGV[2] .. 'account:' .. id)
+  if row then
     reply[#reply + 1] = id
-    for i = 1, 5 do reply[#reply + 1] = tonumber(row[i]) end
+    for _, number in ipairs({ parse(ACCOUNT, row) }) do reply[#reply + 1] = number end
+    reply[#reply] = nil -- parse ends with where it stopped
     reply[#reply + 1] = counts[id]
     reply[#reply + 1] = sums[id]
   end

@@ -1,8 +1,15 @@
--- Packed rows (little-endian, 64-bit integers; H c0 is a counted string).
--- hold:   'H', amount, checkpoint, step, deadline, tokens, account, taken; then the draft to the end.
--- ended:  'S' settled, 'R' released, 'X' expired or 'C' corrected; charge, tokens, account, taken.
--- taken:  what the hold took of each limit that is corrected at its end: field, ceiling, start of the budget's period; repeated.
--- limits: (level, at) of a token bucket in 60,000ths; (count, 0) of calls at once; (used, start of the period) of a budget.
---         The field's first letter is the kind: r requests, t tokens, c concurrent, d w m a budget of a day, week, month or all time.
-local HOLD, ENDED, TAKEN, USE = '<c1i8i8i8i8i8Hc0Hc0', '<c1i8i8Hc0Hc0', '<Hc0i8i8', '<i8i8'
-local pack, parse = struct.pack, struct.unpack
+-- Packed values: 64-bit integers, little-endian; H c0 is a string with its length before it. One string a thing makes one MGET
+-- and one MSET of a whole change, which is where the time of a script goes.
+-- account  credited, spent, held, seq, version
+-- hold     'H', amount, checkpoint, step, deadline (ms), tokens, account id, taken; then the draft to the end
+-- ended    'S' settled, 'R' released, 'X' expired or 'C' corrected; charge, tokens, account id, taken
+-- taken    what a hold took of the limits that are corrected at its end, repeated: kind, ceiling, period, key
+-- limit    requests, tokens: level of the bucket in 60,000ths, when (ms); concurrent: calls, 0; budgets: used, period
+-- kind     r requests, t tokens (a minute), c calls at once, d w m a budget of a day, week, month, all time
+-- period   days from 1970-01-01 UTC to its beginning
+-- Numbers are doubles in Lua: whole and exact up to MAX. Nothing above is let in, every sum is bounded before it is made, and
+-- they go to redis.call and into replies as they are (both print whole numbers exactly), never through tostring or "..".
+local ACCOUNT, HOLD, ENDED = '<i8i8i8i8i8', '<c1i8i8i8i8i8Hc0Hc0', '<c1i8i8Hc0Hc0'
+local TAKEN, LIMIT = '<Bi8i8Hc0', '<i8i8'
+local MAX = 9007199254740991 -- 2^53 - 1
+local call, pack, parse, byte = redis.call, struct.pack, struct.unpack, string.byte
