@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from tests.support.redis_server import RedisServer, running
 
 PARTITIONS = 4
 CREDIT = 1_000_000  # microcredits
+ACCOUNT_FIGURES = ("credited", "spent", "held", "seq", "version")  # as lua/parts/formats.lua packs them
 
 
 def record_of(account_id: str, call_id: str, **changes: Any) -> UsageRecord:
@@ -142,6 +144,13 @@ class House:
         return await self.database.fetch(
             "ledger_entries_after", account_id=account_id, after_seq=0, to_seq=2**60, row_limit=100_000
         )
+
+    async def tamper(self, account_id: str, field: str, change: int) -> None:
+        """Changes a figure of an account in Redis behind everybody's back."""
+        key = self.ledger.partition_of(account_id).account(account_id)
+        figures = dict(zip(ACCOUNT_FIGURES, struct.unpack("<5q", await self.redis.execute("GET", key)), strict=True))
+        figures[field] += change
+        await self.redis.execute("SET", key, struct.pack("<5q", *figures.values()))
 
     async def sql(self, statement: str, *values: Any) -> None:
         """Any change of the database, behind everybody's back."""
