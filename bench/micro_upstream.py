@@ -53,7 +53,7 @@ class _Server(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._missing:
             head, _, body = data.partition(b"\r\n\r\n")
-            length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+            length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
             self._missing = int(length or b"0") - len(body)
         else:
             self._missing -= len(data)

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from proxy.core.errors import Unavailable
-from proxy.pipeline.upstream import PoolLimits, PoolStats
+from proxy.pipeline.upstream import Origin, PoolLimits, PoolStats, UpstreamClient
 from proxy.pipeline.upstream.errors import (
+    ConnectFailed,
     Disconnected,
     PoolExhausted,
 )
@@ -234,3 +235,15 @@ async def test_a_closed_client_lets_open_calls_end_and_opens_no_more() -> None:
         exchange.close()
         await asyncio.sleep(0.02)
         assert client.stats.open == 0
+
+
+@both_loops
+async def test_those_in_line_are_served_when_connecting_fails() -> None:
+    async with RawUpstream(answers) as upstream:
+        port = upstream.port
+    limits = PoolLimits(connections=1, wait_s=3)
+    client = UpstreamClient(Origin("http", "127.0.0.1", port), limits=limits)
+    results = await asyncio.gather(*(call(client) for _ in range(5)), return_exceptions=True)
+    assert [type(result) for result in results] == [ConnectFailed] * 5
+    assert client.stats == PoolStats(0, 0, 0)
+    await client.close()

@@ -111,7 +111,7 @@ def test_a_small_request_is_one_write_and_the_connection_is_free_after_the_answe
 
 
 def test_a_large_body_waits_for_room() -> None:
-    body = bytes(range(256)) * 4096
+    body = bytes(range(256)) * 8192
     wire, call, pool = sent(WRITE_SLICE, body)
     assert len(wire.written) <= 2 * WRITE_SLICE + 4
     while len(wire.written) < len(body) + 4:

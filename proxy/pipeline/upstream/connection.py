@@ -14,8 +14,11 @@ from proxy.pipeline.upstream.errors import BadAnswer, Disconnected, Truncated
 
 # An answer that nobody reads stops the provider at this many bytes.
 READ_HIGH_WATER = 256 * 1024
-# Above this a body is written in slices, each only once the transport has room.
-WRITE_SLICE = 128 * 1024
+# Up to this a body is joined to its head: one write, one segment where it fits.
+_JOINED_BODY = 64 * 1024
+# A larger one is written in slices, each only once the transport has room. Measured with 1 MB bodies: half of it costs
+# half as much CPU again, twice of it saves little and doubles what TLS encrypts in one go.
+WRITE_SLICE = 256 * 1024
 # A connection that was idle for longer than this is asked whether it is still there before it is used.
 _TRUSTED_IDLE_S = 1.0
 
@@ -82,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._receiver = receiver
         self._reader.expect(receiver)
         receiver.sent = True
-        if len(body) <= WRITE_SLICE:
+        if len(body) <= _JOINED_BODY:
             self._transport.write(head + body if body else head)
             return
         self._transport.write(head)
