@@ -14,6 +14,7 @@ run:             ## Farebox on http://127.0.0.1:8080 with everything built in (A
 	@exec .venv/bin/farebox dev $(ARGS)
 
 test:            ## the whole suite (ARGS="-k ledger", JOBS=2)
+	@scripts/test-tools
 	@scripts/environment dev
 	@.venv/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
