@@ -29,6 +29,7 @@ _MAX_LINE_BYTES = 16 * 1024
 _MAX_FIELD_BYTES = 32 * 1024
 _WRITE_HIGH_WATER_BYTES = 256 * 1024
 _SWEEP_S = 0.5
+_LINGER_S = 3.0  # how long an unread body is read on after an early answer, so that the client sees the answer
 _SETTLE_S = 5.0  # for calls that were cut at the end of the grace to settle
 _BAD_REQUEST = (
     b'{"error":{"message":"The HTTP request could not be read.","type":"invalid_request_error","param":null,'
@@ -65,6 +66,7 @@ class ClientConnection(RequestHandler):
             max_field_size=_MAX_FIELD_BYTES,
             access_log=None,  # type: ignore[arg-type] # aiohttp's own default, mistyped there
             auto_decompress=False,
+            lingering_time=_LINGER_S,
         )
         self._listener = listener
         self.exchange: Exchange | None = None

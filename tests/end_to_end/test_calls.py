@@ -2,8 +2,8 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -104,13 +104,15 @@ async def test_client_that_leaves_is_counted_and_the_provider_is_stopped(
     key = farebox.account("leaver", "100")
     dropped = provider.dropped
     body = chat(stream=True, mock={"chunks": 200, "pace_ms": 20}, max_tokens=500)
-    async with aiohttp.ClientSession() as session:
-        async with session.post(
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(
             farebox.url + "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}
-        ) as answer:
-            await answer.content.readuntil(b"\n\n")
-            await answer.content.readuntil(b"\n\n")
-            answer.close()
+        ) as answer,
+    ):
+        await answer.content.readuntil(b"\n\n")
+        await answer.content.readuntil(b"\n\n")
+        answer.close()
     [record] = farebox.usage("leaver", 1)
     assert record["outcome"] == "client_left"
     assert record["settlement_basis"] == "counted"
@@ -207,8 +209,6 @@ async def test_revoked_key_is_refused_on_its_next_call(farebox: Installation) ->
 
 
 def test_metrics_add_up_over_both_workers(farebox: Installation) -> None:
-    import time
-
     time.sleep(1.5)  # one flush
     text = farebox.metrics()
     calls = sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("farebox_calls_total{"))
