@@ -129,9 +129,7 @@ def remarks(results: Results, verdicts: Sequence[Verdict]) -> list[str]:
     for name in dict.fromkeys(subject for one in results.rounds for subject, _ in one.figures):
         busy = median(results.rounds, name, "small", "busy")
         if busy is not None and busy < _SATURATED:
-            said.append(
-                f"{name}: its core was only {busy:.0%} busy with small calls; calls/s is bounded by the load's side"
-            )
+            said.append(f"{name}: its core was only {busy:.0%} busy with small calls; something else bounded calls/s")
     foreign = [figures["foreign"] for one in results.rounds for figures in one.figures.values()]
     if foreign and max(foreign) > _DISTURBED:
         share = sum(value > _DISTURBED for value in foreign) / len(foreign)

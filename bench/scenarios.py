@@ -51,8 +51,14 @@ class Scenario:
 
     @property
     def chunks_expected_a_second(self) -> float | None:
-        """Return the pace that all streams together should keep, None where nothing is paced."""
-        return 1000 * self.connections / self.stream.period_ms if self.stream and self.stream.period_ms else None
+        """Return the pace that all streams together should keep, None where nothing is paced.
+
+        The end of a stream follows its last event at once, and the next stream begins with an event: n periods have n + 2.
+        """
+        if not self.stream or not self.stream.period_ms:
+            return None
+        periods = self.stream.chunks - 1
+        return 1000 * self.connections * (periods + 2) / (periods * self.stream.period_ms)
 
 
 SCENARIOS = (
