@@ -62,6 +62,7 @@ log = logging.getLogger("farebox.app")
 METRICS_FLUSH_S = 1.0
 STARTING_PAUSE_S = 0.5
 BACKLOG = 1024
+PATIENT_S = 10.0  # roles behind the request path may wait longer for Redis than a call does
 READY_FD = "FAREBOX_READY_FD"
 
 
@@ -89,12 +90,14 @@ class Stores:
 
 
 @asynccontextmanager
-async def open_stores(config: Config, stop: asyncio.Event) -> AsyncIterator[Stores]:
+async def open_stores(
+    config: Config, stop: asyncio.Event, command_timeout_s: float = PATIENT_S
+) -> AsyncIterator[Stores]:
     """Opens SQL and Redis and agrees on their epoch; waits for a store that is not there yet, as long as `stop` is unset."""
     async with AsyncExitStack() as stack:
         database = open_database(config.database.url)
         stack.push_async_callback(database.close)
-        redis = RedisConnection(config.redis.url, command_timeout_s=config.redis.command_timeout_ms / 1000)
+        redis = RedisConnection(config.redis.url, command_timeout_s=command_timeout_s)
         stack.push_async_callback(redis.close)
         epoch = await _agreed_epoch(config, database, redis, stop)
         yield Stores(database, redis, Ledger(RedisScripts(redis), config.redis.partitions, epoch))
@@ -103,7 +106,7 @@ async def open_stores(config: Config, stop: asyncio.Event) -> AsyncIterator[Stor
 async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
     stop = _stop_signal()
     tasks, metrics = Tasks(), Metrics()
-    async with open_stores(config, stop) as stores:
+    async with open_stores(config, stop, config.redis.command_timeout_ms / 1000) as stores:
         authenticator = Authenticator(
             stores.database,
             stores.ledger,
@@ -151,12 +154,12 @@ async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
         metrics.flush()
 
 
-async def _recorder(config: Config, _index: int, _listen_fd: int | None) -> None:
+async def _recorder(config: Config, index: int, _listen_fd: int | None) -> None:
     stop = _stop_signal()
     tasks, metrics = Tasks(), Metrics()
     async with open_stores(config, stop) as stores:
         scripts = RedisScripts(stores.redis)
-        streams = Streams(stores.redis, scripts, stores.ledger.partitions, f"{socket.gethostname()}-{os.getpid()}")
+        streams = Streams(stores.redis, scripts, stores.ledger.partitions, f"{socket.gethostname()}-{index}")
         pace = Pace(config.recorder.batch_size, config.recorder.poll_ms / 1000, config.recorder.claim_after_s)
         recorder = Recorder(streams, stores.ledger.partitions, stores.database, pace)
         tasks.spawn("recorder", recorder.run())

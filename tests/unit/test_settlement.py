@@ -1,0 +1,44 @@
+"""What a charge rests on, for each row of the fault table."""
+
+import pytest
+
+from proxy.core import records
+from proxy.core.settlement import Facts, counted_usage, settlement_basis
+from proxy.core.usage import Usage
+
+USAGE = Usage({"input": 3, "output": 4})
+
+
+def facts(**given: object) -> Facts:
+    return Facts(**{"sent": True, "status": 200, "outcome": records.COMPLETED, **given})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "basis"),
+    [
+        (facts(reported=USAGE), records.REPORTED),
+        (facts(), records.COUNTED),
+        (facts(flagged=True), records.HOLD),
+        (facts(sent=False, status=None, outcome=records.UPSTREAM_FAILED), records.NONE),
+        (facts(sent=False, status=None, outcome=records.CLIENT_LEFT), records.NONE),
+        (facts(status=None, outcome=records.CLIENT_LEFT), records.COUNTED),
+        (facts(status=None, outcome=records.TIMED_OUT), records.NONE),
+        (facts(status=None, outcome=records.UPSTREAM_FAILED), records.NONE),
+        (facts(status=500, outcome=records.UPSTREAM_FAILED), records.NONE),
+        (facts(status=429, outcome=records.UPSTREAM_FAILED, flagged=True), records.NONE),
+        (facts(outcome=records.CLIENT_LEFT), records.COUNTED),
+        (facts(outcome=records.CLIENT_LEFT, reported=USAGE), records.REPORTED),
+        (facts(outcome=records.UPSTREAM_FAILED, error_event=True), records.NONE),
+        (facts(outcome=records.UPSTREAM_FAILED, error_event=True, reported=USAGE), records.REPORTED),
+        (facts(outcome=records.TIMED_OUT), records.COUNTED),
+    ],
+)
+def test_basis(given: Facts, basis: str) -> None:
+    assert settlement_basis(given) == basis
+
+
+def test_a_count_keeps_what_was_reported_of_the_input() -> None:
+    partial = Usage({"input": 10, "cache_read": 5, "output": 1})
+    assert counted_usage(partial, 99, 40).counters == {"input": 10, "cache_read": 5, "output": 40}
+    assert counted_usage(Usage({"input": 10, "output": 50}), 99, 40).output_tokens == 50
+    assert counted_usage(None, 99, 40).counters == {"input": 99, "output": 40}
