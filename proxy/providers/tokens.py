@@ -1,137 +1,109 @@
-"""Counting tokens with tiktoken: offline, off the event loop, and in slices, so that no prompt makes another one wait long.
-
-Counts are for holds that matter, answers without usage and clients that leave; providers' own figures come first. The
-encodings are OpenAI's; for models of others `o200k_base` is the estimate.
-"""
+"""The owner of the counting process: tokens of texts, for the event loop of a process that serves calls."""
 
 import asyncio
-import hashlib
+import contextlib
+import logging
 import os
-import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tiktoken import Encoding
+from proxy.providers.counting import ANSWER, question
+from proxy.providers.encodings import count_now, slices
 
-RANKS = Path(__file__).with_name("ranks")
-# tiktoken names cached files by the SHA-1 of their address; the digests are the constants in its source.
-FILES = {
-    "o200k_base": (
-        "fb374d419588a4632f3f557e76b4b70aebbca790",
-        "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
-    ),
-    "cl100k_base": (
-        "9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
-        "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
-    ),
-}
-DEFAULT_ENCODING = "o200k_base"
+# The process needs none of the secrets that the environment may hold.
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "VIRTUAL_ENV", "TMPDIR")
+_PACKAGE_ROOT = str(Path(__file__).parents[2])
 
-# At most about 10 ms of work for the worst text that was found (random CJK, runs of spaces), 3 ms for prose.
-SLICE_CHARS = 16 * 1024
-# Looking for a space further back than this would let a text without spaces be searched again and again.
-_CUT_WINDOW = 256
-_WORKERS = 2
-
-_loading = threading.Lock()
-_loaded: dict[str, "Encoding"] = {}
+log = logging.getLogger("farebox.tokens")
 
 
 class TokenCounter:
-    """Counts texts in a few threads. Slices of all callers take turns: a large prompt delays a small one by slices only."""
+    """Counts texts in a process of its own, started at the first count.
+
+    Slices of all callers take turns, so that a large prompt delays a small one by slices only. Where the process cannot
+    be had, a thread counts: slower for everybody, but a call that ends is never left without its count.
+    """
 
     def __init__(self) -> None:
-        self._threads: ThreadPoolExecutor | None = None
+        self._turn = asyncio.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
 
     async def count(self, text: str, model: str) -> int:
         """The tokens of a text as this model's encoding cuts it; special tokens count as the text they are written with."""
-        if not text:
-            return 0
-        run = asyncio.get_running_loop().run_in_executor
-        return sum([await run(self._pool(), _count_slice, part, model) for part in slices(text)])
+        return sum([await self._count_slice(part, model) for part in slices(text)])
 
     async def warm(self, models: Iterable[str] = ("",)) -> None:
-        """Load the encodings of these models before the first count needs them (0.2 to 1.2 s and 25 to 80 MB each)."""
+        """Load the encodings of these models before the first count needs them."""
         for model in models:
-            await asyncio.get_running_loop().run_in_executor(self._pool(), _count_slice, "", model)
+            await self._count_slice(" ", model)
 
-    def close(self) -> None:
-        """End the threads; counts that wait for their turn are cancelled."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """End the process."""
+        async with self._turn:
+            process = self._process
+            self._hang_up()
+            if process is not None:
+                await asyncio.to_thread(process.wait)
 
-    def _pool(self) -> ThreadPoolExecutor:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="tokens")
-        return self._threads
+    async def _count_slice(self, text: str, model: str) -> int:
+        async with self._turn:
+            for _ in range(2):
+                try:
+                    return await self._ask(text, model)
+                except (OSError, EOFError) as error:
+                    log.warning("the counting process is gone (%s)", error.__class__.__name__)
+                    self._end()
+                except asyncio.CancelledError:
+                    self._end()  # its answer to this question would be taken for the next one's
+                    raise
+        return await asyncio.to_thread(count_now, text, model)
 
+    async def _ask(self, text: str, model: str) -> int:
+        if self._writer is None:
+            await self._start()
+        assert self._reader is not None
+        assert self._writer is not None
+        self._writer.write(question(text, model))
+        await self._writer.drain()
+        (count,) = ANSWER.unpack(await self._reader.readexactly(ANSWER.size))
+        return int(count)
 
-def count_now(text: str, model: str) -> int:
-    """The same count on this thread: for small texts in tools and tests, never on the event loop of the proxy."""
-    return sum(_count_slice(part, model) for part in slices(text))
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._process = await asyncio.to_thread(_spawn, theirs)
+            self._reader, self._writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()  # and with it the process, if it was started after all
+            raise
 
+    def _end(self) -> None:
+        """Kill the process: whatever it is doing is of no use any more."""
+        process = self._process
+        self._hang_up()
+        if process is not None:
+            process.kill()
+            process.wait()
 
-def encoding_name(model: str) -> str:
-    """The encoding of a model by tiktoken's own table, among those that are vendored."""
-    import tiktoken.model  # noqa: PLC0415 - 0.1 s and a regex engine, only where tokens are counted
-
-    try:
-        name = tiktoken.model.encoding_name_for_model(model)
-    except KeyError:
-        return DEFAULT_ENCODING
-    if name in FILES:
-        return name
-    return DEFAULT_ENCODING if name.startswith("o200k") else "cl100k_base"
-
-
-def load_encoding(name: str) -> "Encoding":
-    """An encoding from the vendored ranks; raises ValueError for ranks that were tampered with."""
-    encoding = _loaded.get(name)
-    if encoding is not None:
-        return encoding
-    with _loading:
-        if name not in _loaded:
-            _require_digest(name)
-            _loaded[name] = _load(name)
-        return _loaded[name]
-
-
-def slices(text: str) -> Iterator[str]:
-    """The text in parts of bounded length, cut before a space where there is one near, as tokens begin there."""
-    start, size = 0, len(text)
-    while start < size:
-        end = start + SLICE_CHARS
-        if end < size:
-            space = text.rfind(" ", end - _CUT_WINDOW, end)
-            end = space if space > start else end
-        yield text[start:end]
-        start = end
-
-
-def _count_slice(text: str, model: str) -> int:
-    return len(load_encoding(encoding_name(model)).encode_ordinary(text))
-
-
-def _load(name: str) -> "Encoding":
-    """Tiktoken reads its cache from where the environment says; it is told only for as long as this takes."""
-    import tiktoken  # noqa: PLC0415 - see encoding_name
-
-    before = os.environ.get("TIKTOKEN_CACHE_DIR")
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(RANKS)
-    try:
-        return tiktoken.get_encoding(name)
-    finally:
-        if before is None:
-            del os.environ["TIKTOKEN_CACHE_DIR"]
-        else:
-            os.environ["TIKTOKEN_CACHE_DIR"] = before
+    def _hang_up(self) -> None:
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.close()
+        self._process = self._reader = self._writer = None
 
 
-def _require_digest(name: str) -> None:
-    """Before tiktoken looks: it would delete a file with another digest and download it anew."""
-    file, digest = FILES[name]
-    if hashlib.sha256((RANKS / file).read_bytes()).hexdigest() != digest:
-        raise ValueError(f"the vendored ranks of {name} are not the ones that OpenAI published")
+def _spawn(connection: socket.socket) -> subprocess.Popen[bytes]:
+    """Start the process; takes some milliseconds, so not on the event loop."""
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    return subprocess.Popen(
+        [sys.executable, "-m", "proxy.providers.counting"],
+        stdin=connection.fileno(),
+        stdout=subprocess.DEVNULL,
+        env=environment | {"PYTHONPATH": _PACKAGE_ROOT},
+    )

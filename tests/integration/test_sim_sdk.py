@@ -11,9 +11,9 @@ from aiohttp.test_utils import TestServer
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
+from proxy.providers.encodings import count_now
 from proxy.providers.sim.app import make_app
 from proxy.providers.sim.models import SIM_MODELS
-from proxy.providers.tokens import count_now
 
 HELLO: list[Any] = [{"role": "user", "content": "Tell me about the sea and its ships."}]
 WEATHER: dict[str, Any] = {

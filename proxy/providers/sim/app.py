@@ -16,17 +16,16 @@ from aiohttp import web
 
 from proxy.core.errors import FareboxError, InvalidRequest, NotFound, TooLarge
 from proxy.core.ids import new_call_id
+from proxy.providers.encodings import count_now
 from proxy.providers.errors import error_body, stream_error
 from proxy.providers.sim import chat, messages
 from proxy.providers.sim.models import SIM_MODELS
 from proxy.providers.sim.request import CHAT, MESSAGES, Request
 from proxy.providers.sim.writer import Reply, identity, write
-from proxy.providers.tokens import TokenCounter
 
 READY_FD = "FAREBOX_READY_FD"
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
-_COUNTER = web.AppKey("counter", TokenCounter)
 _encode = msgspec.json.Encoder().encode
 
 Event = tuple[bytes, bool]
@@ -36,9 +35,7 @@ Event = tuple[bytes, bool]
 def make_app() -> web.Application:
     """The application, to be served by whoever wants it."""
     app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app[_COUNTER] = TokenCounter()
     app.on_startup.append(_warm)
-    app.on_cleanup.append(_close)
     app.router.add_post("/v1/chat/completions", _answering("openai", _chat))
     app.router.add_post("/v1/messages", _answering("anthropic", _messages))
     app.router.add_post("/v1/messages/count_tokens", _answering("anthropic", _count_tokens))
@@ -68,12 +65,8 @@ async def _serve(listener: socket.socket) -> None:
     await runner.cleanup()
 
 
-async def _warm(app: web.Application) -> None:
-    await app[_COUNTER].warm()
-
-
-async def _close(app: web.Application) -> None:
-    app[_COUNTER].close()
+async def _warm(_app: web.Application) -> None:
+    await asyncio.to_thread(count_now, "", "sim")
 
 
 Handler = Callable[[web.Request, bytes], Any]
@@ -101,7 +94,7 @@ def _answering(dialect: str, handler: Handler) -> Callable[[web.Request], Any]:
 async def _chat(request: web.Request, body: bytes) -> web.StreamResponse:
     asked = Request(CHAT, body)
     await _hesitate(asked)
-    input_tokens = await _input_tokens(request, asked)
+    input_tokens = await _input_tokens(asked)
     replies = [write(asked.task(choice)) for choice in range(asked.ask.choices)]
     name, model = identity(asked.task(0)), asked.ask.model
     used = None if asked.behaviour.omit_usage else chat.usage(input_tokens, replies)
@@ -123,7 +116,7 @@ async def _chat(request: web.Request, body: bytes) -> web.StreamResponse:
 async def _messages(request: web.Request, body: bytes) -> web.StreamResponse:
     asked = Request(MESSAGES, body)
     await _hesitate(asked)
-    counted = await _input_tokens(request, asked)
+    counted = await _input_tokens(asked)
     input_tokens = None if asked.behaviour.omit_usage else counted
     reply: Reply = write(asked.task(0))
     name, model = identity(asked.task(0)), asked.ask.model
@@ -141,13 +134,13 @@ async def _messages(request: web.Request, body: bytes) -> web.StreamResponse:
     return await _stream(request, asked, "anthropic", events())
 
 
-async def _count_tokens(request: web.Request, body: bytes) -> web.StreamResponse:
+async def _count_tokens(_request: web.Request, body: bytes) -> web.StreamResponse:
     try:
         members = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest("The request body is not valid JSON.") from None
     asked = Request(MESSAGES, _encode({"max_tokens": 1, **members}))
-    return web.json_response({"input_tokens": await _input_tokens(request, asked)})
+    return web.json_response({"input_tokens": await _input_tokens(asked)})
 
 
 async def _models(request: web.Request) -> web.StreamResponse:
@@ -173,8 +166,8 @@ async def _hesitate(asked: Request) -> None:
         raise refusal
 
 
-async def _input_tokens(request: web.Request, asked: Request) -> int:
-    return await request.app[_COUNTER].count(asked.prompt, asked.ask.model) + asked.overhead_tokens
+async def _input_tokens(asked: Request) -> int:
+    return await asyncio.to_thread(count_now, asked.prompt, asked.ask.model) + asked.overhead_tokens
 
 
 async def _send(request: web.Request, asked: Request, document: dict[str, Any]) -> web.StreamResponse:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.providers.tokens import DEFAULT_ENCODING, load_encoding
+from proxy.providers.encodings import DEFAULT_ENCODING, load_encoding
 
 _WORD = re.compile(r"[A-Za-z]{2,12}")
 _COMMON_WORDS = (

@@ -1,7 +1,5 @@
-import asyncio
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +7,11 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.providers import tokens
-from proxy.providers.tokens import (
+from proxy.providers import encodings
+from proxy.providers.encodings import (
     FILES,
     RANKS,
     SLICE_CHARS,
-    TokenCounter,
     count_now,
     encoding_name,
     load_encoding,
@@ -22,13 +19,6 @@ from proxy.providers.tokens import (
 )
 
 PROSE = "The quick brown fox jumps over the lazy dog, and nobody is surprised. "
-
-
-@pytest.fixture
-def counter() -> Iterator[TokenCounter]:
-    made = TokenCounter()
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -61,12 +51,12 @@ def test_encodings_by_model(model: str, name: str) -> None:
 
 
 def test_an_encoding_is_loaded_without_leaving_a_trace_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "_loaded", {})
+    monkeypatch.setattr(encodings, "_loaded", {})
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "mine")
     assert load_encoding("o200k_base") is tiktoken.get_encoding("o200k_base")
     assert os.environ["TIKTOKEN_CACHE_DIR"] == "mine"
     monkeypatch.delenv("TIKTOKEN_CACHE_DIR")
-    monkeypatch.setattr(tokens, "_loaded", {})
+    monkeypatch.setattr(encodings, "_loaded", {})
     load_encoding("o200k_base")
     assert "TIKTOKEN_CACHE_DIR" not in os.environ
 
@@ -74,41 +64,23 @@ def test_an_encoding_is_loaded_without_leaving_a_trace_in_the_environment(monkey
 def test_ranks_that_were_tampered_with_are_refused_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, _ = FILES["o200k_base"]
     (tmp_path / file).write_bytes(b"IQ== 0\n")
-    monkeypatch.setattr(tokens, "_loaded", {})
-    monkeypatch.setattr(tokens, "RANKS", tmp_path)
+    monkeypatch.setattr(encodings, "_loaded", {})
+    monkeypatch.setattr(encodings, "RANKS", tmp_path)
     with pytest.raises(ValueError, match="o200k_base"):
         load_encoding("o200k_base")
     assert (tmp_path / file).exists()
 
 
-async def test_counts_are_tiktokens(counter: TokenCounter) -> None:
-    assert await counter.count("", "gpt-4o") == 0
-    assert await counter.count("hello world", "gpt-4o") == 2
-    assert await counter.count("漢字" * 3, "gpt-4") == len(load_encoding("cl100k_base").encode_ordinary("漢字" * 3))
+def test_special_tokens_and_broken_text_count_as_text() -> None:
+    assert count_now("", "gpt-4o") == 0
+    assert count_now("hello world", "gpt-4o") == 2
+    assert count_now("<|endoftext|>", "gpt-4o") > 1
+    assert count_now("a \ud800 b", "gpt-4o") > 0
 
 
-async def test_special_tokens_and_broken_text_count_as_text(counter: TokenCounter) -> None:
-    assert await counter.count("<|endoftext|>", "gpt-4o") > 1
-    assert await counter.count("a \ud800 b", "gpt-4o") > 0
-
-
-async def test_a_long_text_counts_the_same_in_slices(counter: TokenCounter) -> None:
+def test_a_long_text_counts_the_same_in_slices() -> None:
     text = PROSE * 2000
-    whole = len(load_encoding("o200k_base").encode_ordinary(text))
-    assert await counter.count(text, "gpt-4o") == count_now(text, "gpt-4o") == whole
-
-
-async def test_a_small_text_does_not_wait_for_large_ones(counter: TokenCounter) -> None:
-    await counter.warm(("gpt-4o",))
-    order: list[str] = []
-
-    async def counted(name: str, text: str) -> None:
-        await counter.count(text, "gpt-4o")
-        order.append(name)
-
-    large = [counted("large", PROSE * 10_000) for _ in range(4)]
-    await asyncio.gather(*large, counted("small", PROSE))
-    assert order[0] == "small"
+    assert count_now(text, "gpt-4o") == len(load_encoding("o200k_base").encode_ordinary(text))
 
 
 @settings(max_examples=50)
