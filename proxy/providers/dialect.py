@@ -67,7 +67,10 @@ class Meter(Protocol):
         """Take the next bytes of the answer; return what to relay now, the same object where nothing is taken out."""
 
     def finish(self) -> bytes:
-        """The answer ended, however it did: settle the figures and return what was held back."""
+        """The provider's answer ended, cleanly or torn: settle the figures and return what was held back."""
+
+    def cut(self) -> bytes:
+        """Farebox ends the answer here, instead of `finish`: return what has to be sent before an event of ours."""
 
 
 class Operation(Protocol):

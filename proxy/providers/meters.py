@@ -59,6 +59,10 @@ class PlainMeter(BaseMeter):
         """Nothing of ours may follow the provider's document."""
         return False
 
+    def cut(self) -> bytes:
+        """Nothing could make an event of ours readable inside a document."""
+        return b""
+
     def feed(self, piece: bytes) -> bytes:
         """Keep the piece for the end; relay it as it is."""
         self._size += len(piece)
@@ -116,17 +120,25 @@ class StreamMeter(BaseMeter):
         return self._cut(piece)
 
     def finish(self) -> bytes:
-        """Read an event that the final blank line is missing of; return what was held back of it."""
-        block = self._splitter.rest()
-        if block is None:
-            self.unread_events += 1
-        elif block and self._read(block) and self._takes_out and not self._released:
-            self._held.clear()
-        held = bytes(self._held)
-        self._held.clear()
+        """Read an event that only its final blank line is missing of; return what was held back of it."""
         if self.usage is None and self.unread_events and self.flag is None:
             self.flag = "the usage may be in an event that could not be read"
+        flag, unread = self.flag, self.unread_events
+        block = self._splitter.rest()
+        if block and self._read(block) and self._takes_out and not self._released:
+            self._held.clear()
+        if self.unread_events > unread:
+            # A torn event is how a broken-off stream ends: no reason to doubt what was reported or can be counted.
+            self.flag, self.unread_events = flag, unread
+        held = bytes(self._held)
+        self._held.clear()
         return held
+
+    def cut(self) -> bytes:
+        """End the answer here: forget what was held back; return what has to come before an event of ours."""
+        between = self.between_events
+        self._held.clear()
+        return b"" if between else b"\n\n"
 
     def _whole(self, piece: bytes, blocks: list[bytes]) -> bytes:
         taken = [index for index, block in enumerate(blocks) if self._event(_plain_data(block))]

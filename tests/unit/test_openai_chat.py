@@ -1,7 +1,10 @@
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.core.errors import InvalidRequest
 from proxy.providers.dialect import Ask, Meter
@@ -181,6 +184,56 @@ def test_a_torn_stream_says_whether_an_event_of_ours_may_follow() -> None:
     assert meter.between_events
     meter.feed(HELLO[:10])
     assert not meter.between_events
+
+
+def test_a_torn_end_is_no_reason_to_doubt() -> None:
+    for ask in (OURS, THEIRS):
+        for torn in (HELLO[:30], USAGE[:-10], b"data: [DO", b"da", b": note", b"data: " + b"x" * (1 << 21)):
+            meter, relayed = stream(ask, HELLO, torn)
+            assert relayed == HELLO + torn
+            assert (meter.usage, meter.flag, meter.unread_events, meter.output_text) == (None, None, 0, "hello")
+
+
+def test_a_cut_stream_ends_between_events() -> None:
+    meter = CHAT.meter(OURS, sse=True)
+    assert meter.feed(HELLO + HELLO[:10]) + meter.cut() == HELLO
+    meter = CHAT.meter(THEIRS, sse=True)
+    assert meter.feed(HELLO + HELLO[:10]) + meter.cut() == HELLO + HELLO[:10] + b"\n\n"
+    meter = CHAT.meter(THEIRS, sse=True)
+    assert meter.feed(HELLO) + meter.cut() == HELLO
+
+
+@given(
+    st.lists(
+        st.sampled_from([HELLO, LAST, USAGE, DONE, b": note\n\n", b"\n", b"\r", b"\r\n", b"data: {", b"x", b"data: 1"])
+    ),
+    st.lists(st.integers(0, 3000), max_size=8),
+)
+def test_the_cuts_of_a_stream_change_nothing(fragments: list[bytes], at: list[int]) -> None:
+    whole = b"".join(fragments)
+    places = [0, *sorted({place for place in at if place < len(whole)}), len(whole)]
+    pieces = [whole[start:end] for start, end in pairwise(places)]
+    for ask in (OURS, THEIRS):
+        once, relayed = stream(ask, whole)
+        cut, relayed_cut = stream(ask, *pieces)
+        assert relayed == relayed_cut
+        assert (once.usage, once.flag, once.unread_events, once.complete) == (
+            cut.usage,
+            cut.flag,
+            cut.unread_events,
+            cut.complete,
+        )
+        assert (once.output_text, once.output_events) == (cut.output_text, cut.output_events)
+    assert stream(THEIRS, whole)[1] == whole
+
+
+@pytest.mark.parametrize("ask", [OURS, THEIRS])
+def test_an_event_above_the_bound_is_passed_on_and_told(ask: Ask) -> None:
+    long = event(**text("x" * (1 << 20)))
+    meter, relayed = stream(ask, HELLO, *[long[at : at + 65536] for at in range(0, len(long), 65536)], DONE)
+    assert relayed == HELLO + long + DONE
+    assert meter.unread_events == 1
+    assert meter.flag is not None
 
 
 def test_the_last_of_several_reports_holds() -> None:
