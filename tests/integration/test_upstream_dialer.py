@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from proxy.pipeline.upstream import Origin, UpstreamClient
+from proxy.pipeline.upstream import Origin, PoolStats, UpstreamClient
 from proxy.pipeline.upstream.addresses import Addresses
+from proxy.pipeline.upstream.connection import Connection
 from proxy.pipeline.upstream.errors import ConnectFailed
 from tests.support.both_loops import both_loops
 from tests.support.raw_upstream import RawUpstream, answers
@@ -102,3 +103,26 @@ async def test_a_cancelled_look_up_is_taken_over_by_the_next(monkeypatch: pytest
 async def test_real_names_are_resolved() -> None:
     assert set(await Addresses("localhost", 80).get()) <= {"127.0.0.1", "::1"}
     assert await Addresses("127.0.0.1", 80).get() == ("127.0.0.1",)
+
+
+class Stillborn(Connection):
+    """Closed again before whoever asked for it has a turn."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.discard()
+
+
+@both_loops
+async def test_a_connection_that_is_gone_before_it_is_handed_over_is_a_failed_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("proxy.pipeline.upstream.exchange.Connection", Stillborn)
+    async with RawUpstream(answers) as upstream:
+        client = UpstreamClient(Origin.parse(upstream.url), timeouts=QUICK)
+        exchange = client.open(b"GET", b"/")
+        with pytest.raises(ConnectFailed):
+            await exchange.start()
+        assert not exchange.sent
+        assert client.stats == PoolStats(0, 0, 0)
+        await client.close()

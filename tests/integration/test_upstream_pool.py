@@ -247,3 +247,27 @@ async def test_those_in_line_are_served_when_connecting_fails() -> None:
     assert [type(result) for result in results] == [ConnectFailed] * 5
     assert client.stats == PoolStats(0, 0, 0)
     await client.close()
+
+
+@both_loops
+async def test_a_turn_that_comes_in_the_moment_of_a_cancellation_is_handed_back() -> None:
+    async def script(talk: Talk) -> None:
+        request = await talk.request()
+        if request.body == b"silent":
+            await talk.hang()
+        await talk.answer()
+
+    async with RawUpstream(script) as upstream:
+        client = client_of(upstream, limits=PoolLimits(connections=1))
+        holder = client.open(b"POST", b"/", [], b"silent")
+        holding = asyncio.ensure_future(holder.start())  # noqa: TID251
+        await until(lambda: holder.sent)
+        in_line = asyncio.ensure_future(call(client))  # noqa: TID251
+        await until(lambda: client.stats.waiting == 1)
+        holder.close()
+        assert client.stats == PoolStats(1, 0, 0), "the slot is the next one's already"
+        in_line.cancel()
+        await asyncio.gather(holding, in_line, return_exceptions=True)
+        assert client.stats == PoolStats(0, 0, 0)
+        assert await call(client) == (200, b"ok")
+        await client.close()

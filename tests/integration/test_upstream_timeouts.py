@@ -214,3 +214,21 @@ async def test_there_is_one_timer_while_calls_are_open_and_none_without() -> Non
         assert client._sweep._timer is timer
         await until(lambda: client._sweep._timer is None)
         await client.close()
+
+
+@both_loops
+async def test_the_timer_is_slow_for_idle_connections_and_quick_again_for_a_call() -> None:
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.answer()
+        await talk.hang()
+
+    async with RawUpstream(script) as upstream:
+        client = client_of(upstream, timeouts=Timeouts(first_byte_s=0.1))
+        await call(client)
+        await until(lambda: client._sweep._slow)
+        silent = asyncio.ensure_future(call(client))  # noqa: TID251
+        await asyncio.sleep(0)
+        assert not client._sweep._slow
+        assert await time_of(silent, FirstByteTimeout) < SOON
+        await client.close()
