@@ -56,10 +56,15 @@ def load_figures(
     return figures
 
 
+def megabytes(memory: Memory) -> float:
+    """Return what is resident."""
+    return memory.rss_bytes / _MB
+
+
 def memory_figures(idle: Memory, loaded: Memory, streams: int) -> Figures:
     """Return the size of an idle worker and what each open stream adds to it."""
     return {
-        "idle_mb": idle.rss_bytes / _MB,
+        "idle_mb": megabytes(idle),
         "idle_pss_mb": idle.pss_bytes / _MB,
         "kb_a_stream": (loaded.rss_bytes - idle.rss_bytes) / _KB / streams,
     }

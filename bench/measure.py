@@ -11,10 +11,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.figures import Figures, Round, load_figures, memory_figures
+from bench.figures import Figures, Round, load_figures, megabytes, memory_figures
 from bench.generator import Exchange, LoadFailedError, Target, learn_exchange, run_load
 from bench.names import DIRECT, OURS_WITH_TWO_WORKERS
 from bench.native import build
@@ -31,6 +31,8 @@ from bench.processes import (
 from bench.scenarios import SCENARIOS, Scenario
 from bench.subjects import SUBJECTS, Place, Running
 
+# One client for a moment: a worker that has served calls is idle, one that has served none is not all there yet.
+_TOUCH = Scenario(name="touch", title="a few calls", model="bench-small", connections=1, warmup=0.1, interval=0.3)
 _QUIET_SHARE = 0.05
 _QUIET_GLANCE = 0.2
 _QUIET_TIMEOUT = 15.0
@@ -115,7 +117,7 @@ def _bench(plan: Plan, directory: Path) -> Iterator[_Bench]:
     profiles = [profile for scenario in SCENARIOS if (profile := scenario.profile())]
     with started([upstream, str(port), *profiles], log) as process:
         wait_for_port(port, process, log)
-        exchanges = {scenario.name: learn_exchange(scenario, port, directory) for scenario in plan.scenarios}
+        exchanges = {scenario.name: learn_exchange(scenario, port, directory) for scenario in (_TOUCH, *plan.scenarios)}
         yield _Bench(generator, process.pid, port, exchanges)
 
 
@@ -163,7 +165,7 @@ def _one_load(scenario: Scenario, subject: Running, bench: _Bench) -> Figures:
     weighed: Figures = {}
 
     if scenario.weighs_memory:
-        run_load(bench.generator, _touch(scenario), exchange, target)
+        run_load(bench.generator, _TOUCH, bench.exchanges[_TOUCH.name], target)
         _wait_until_quiet(subject.workers)
         idle = memory(subject.workers)
 
@@ -171,16 +173,13 @@ def _one_load(scenario: Scenario, subject: Running, bench: _Bench) -> Figures:
             weighed.update(memory_figures(idle, memory(subject.workers), scenario.connections))
 
         load = run_load(bench.generator, scenario, exchange, target, weigh)
+        _wait_until_quiet(subject.workers)
+        weighed["after_mb"] = megabytes(memory(subject.workers))
     else:
         load = run_load(bench.generator, scenario, exchange, target)
     if not (load.events if scenario.stream else load.calls):
         raise LoadFailedError("nothing was answered in the interval")
     return weighed | load_figures(load, scenario, subject.workers, subject.beside, bench.upstream)
-
-
-def _touch(scenario: Scenario) -> Scenario:
-    """The same with one client for a moment: a worker that has served one call is idle, one that has served none is unborn."""
-    return replace(scenario, connections=1, warmup=0.1, stagger=0, interval=0.3)
 
 
 def _wait_until_quiet(pids: Sequence[int]) -> None:

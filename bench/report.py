@@ -53,6 +53,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("idle MB", "idle_mb"),
         Column("idle PSS MB", "idle_pss_mb"),
         Column("KB a stream", "kb_a_stream"),
+        Column("MB after they were cut", "after_mb"),
     ),
     "small": _CALL,
     "one": (

@@ -23,12 +23,13 @@
 #define MAX_WATCHED 16
 #define MAX_ERRORS 100
 #define STALL_NS (10 * NS_PER_S)
+#define GRACE_NS (300 * NS_PER_MS)
 
 enum body_state { HEAD, LENGTH, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER };
 
 struct conn {
     int fd;
-    bool wants_out, reopen;
+    bool wants_out, reopen, busy; /* busy: a call is under way */
     size_t sent;                  /* bytes of the request that left */
     enum body_state state;
     int64_t sent_at, first_byte_at, first_event_at, heard_at;
@@ -110,6 +111,7 @@ static void send_rest(struct conn *c) {
 
 static void start_call(struct conn *c) {
     c->state = HEAD;
+    c->busy = true;
     c->sent = c->head_size = c->at = c->event = 0;
     c->first_byte_at = c->first_event_at = 0;
     c->heard_at = c->sent_at = now_ns();
@@ -129,12 +131,13 @@ __attribute__((format(printf, 2, 3))) static void fail_call(struct conn *c, cons
         vsnprintf(seen.first_error, sizeof seen.first_error, format, args);
         va_end(args);
     }
-    if (seen.errors < MAX_ERRORS) restart(c);
+    if (seen.errors < MAX_ERRORS && now < seen.ends_at) restart(c);
 }
 
 /* ---- answers ---- */
 
 static void end_call(struct conn *c) {
+    c->busy = false;
     if (c->at != plan.expected.size) {
         fail_call(c, "answer ended after %zu of %zu bytes", c->at, plan.expected.size);
         return;
@@ -375,6 +378,17 @@ static void find_stalled(void) {
             snprintf(seen.first_error, sizeof seen.first_error, "no byte of an answer for %d s", (int)(STALL_NS / NS_PER_S));
 }
 
+/* Calls that were begun are heard to their end, or the subject would be left with a batch of clients that went away.
+ * Long streams outlast the grace, and are cut. */
+static void finish(void) {
+    int64_t until = seen.ends_at + GRACE_NS;
+    for (bool busy = true; busy && now < until && seen.errors < MAX_ERRORS;) {
+        busy = false;
+        for (int i = 0; i < plan.connections && !busy; i++) busy = conns[i].busy;
+        if (busy) wait_and_work(until);
+    }
+}
+
 static void run(void) {
     int64_t begin = now = now_ns();
     bool started_interval = false;
@@ -395,6 +409,7 @@ static void run(void) {
     }
     end_interval();
     find_stalled();
+    finish();
 }
 
 /* ---- the report ---- */
@@ -425,7 +440,7 @@ static void print_text(const char *text) {
 }
 
 static void report(void) {
-    int64_t end = now < seen.ends_at ? now : seen.ends_at;
+    int64_t end = now < seen.ends_at ? now : seen.ends_at; /* earlier only after too many errors */
     printf("{\"seconds\":%.6f,\"calls\":%lld,\"events\":%lld,\"bytes\":%lld,\"errors\":%lld,\"reconnects\":%lld,",
            (double)(end - seen.starts_at) / 1e9, (long long)seen.calls, (long long)seen.events, (long long)seen.bytes,
            (long long)seen.errors, (long long)seen.reconnects);
