@@ -62,6 +62,7 @@ log = logging.getLogger("farebox.app")
 METRICS_FLUSH_S = 1.0
 STARTING_PAUSE_S = 0.5
 BACKLOG = 1024
+LOOP_WATCH_S = 0.05
 PATIENT_S = 10.0  # roles behind the request path may wait longer for Redis than a call does
 READY_FD = "FAREBOX_READY_FD"
 
@@ -141,6 +142,8 @@ async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
         )
         for part in (listener, credits_, spool, health):
             part.start(tasks)
+        tasks.spawn("event loop lag", _watch_loop(metrics))
+        metrics.flush()  # the library is imported now, and not while calls wait
         tasks.every("metrics", METRICS_FLUSH_S, _flusher(metrics))
         _settle_memory()
         _say_ready()
@@ -202,9 +205,12 @@ async def _operator(config: Config, _index: int, listen_fd: int | None) -> None:
         operator = Operator(
             config, stores.database, stores.redis, stores.ledger, health=health, metrics=metrics_directory(config)
         )
+        tasks = Tasks()
+        operator.start(tasks)
         async with serve_operators(operator, sock):
             _say_ready()
             await stop.wait()
+        await tasks.close()
 
 
 def make_endpoints(config: Config) -> list[Endpoint]:
@@ -306,6 +312,15 @@ def _recorder_flusher(metrics: Metrics, recorder: Recorder) -> Callable[[], Awai
         metrics.flush()
 
     return flush
+
+
+async def _watch_loop(metrics: Metrics) -> None:
+    """Notes how late a timer fires: what a blocked event loop costs every call."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LOOP_WATCH_S
+        await asyncio.sleep(LOOP_WATCH_S)
+        metrics.loop_lag.observe((), max(loop.time() - due, 0.0))
 
 
 def _settle_memory() -> None:

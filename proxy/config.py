@@ -42,6 +42,7 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     listen: str = "127.0.0.1:9090"
     token: str = ""
     open_metrics: bool = False
+    audit_every_s: float = 600.0
 
 
 class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -127,6 +127,10 @@ class Metrics:
             _SECONDS,
         )
 
+        self.loop_lag = Histogram(
+            "farebox_event_loop_lag_seconds", "How late the event loop came to a timer.", (), _OVERHEAD_SECONDS
+        )
+
     def __iter__(self) -> Iterator[Counter | Histogram]:
         return iter(vars(self).values())
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
+import logging
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from proxy.admin.exposition import Reading, exposition
 from proxy.admin.overview import overview_page
 from proxy.core.errors import Unavailable
 from proxy.ledger.reaper import call_began_ms
+from proxy.records.audit import Audit
 from proxy.records.streams import lag
 
 if TYPE_CHECKING:
@@ -26,7 +29,12 @@ if TYPE_CHECKING:
     from proxy.ledger.ledger import Ledger
     from proxy.pipeline.health import Health
     from proxy.sql.database import Database
+    from proxy.tasks import Tasks
 
+log = logging.getLogger("farebox.operator")
+
+_AUDIT_RETRY_S = 5.0
+_LISTED = 20  # differences that are logged one by one
 _HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'",
@@ -61,6 +69,12 @@ class Operator:
         self._ledger = ledger
         self._health = health
         self._metrics = metrics
+        self._audit_every_s = config.admin.audit_every_s
+        self._drift_microcredits: int | None = None
+
+    def start(self, tasks: Tasks) -> None:
+        """Starts the audit that stands behind the drift metric."""
+        tasks.spawn("audit", self._watch_drift())
 
     def application(self) -> web.Application:
         """The routes."""
@@ -123,8 +137,24 @@ class Operator:
             headers={"www-authenticate": 'Basic realm="Farebox"'},
         )
 
+    async def _watch_drift(self) -> None:
+        while True:
+            try:
+                report = await Audit(self._ledger, self._redis, self._database).run()
+            except Unavailable as error:
+                log.warning("the audit waits for its stores: %s", error.code)
+                await asyncio.sleep(_AUDIT_RETRY_S)
+                continue
+            self._drift_microcredits = report.difference_microcredits
+            for difference in report.differences[:_LISTED]:
+                log.error("audit: %s", difference)
+            await asyncio.sleep(self._audit_every_s)
+
     async def _readings(self) -> list[Reading]:
         readings = [Reading("farebox_spool_records", "Settlements that wait for Redis.", self._spooled())]
+        if self._drift_microcredits is not None:
+            text = "What the last audit found Redis and the ledger entries to differ by."
+            readings.append(Reading("farebox_ledger_drift_microcredits", text, self._drift_microcredits))
         try:
             due = [await self._ledger.due_holds(partition, 0) for partition in self._ledger.partitions]
             behind = await lag(self._redis, self._ledger.partitions)

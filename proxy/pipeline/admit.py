@@ -25,6 +25,18 @@ MEDIA_PART_TOKENS = 8192
 # What a token of prose takes on average; only rate limits use it, and settlement corrects them.
 _BYTES_PER_TOKEN = 4
 
+# limit, remaining and reset of each kind, as the two families of SDKs know them.
+_HEADER_NAMES = {
+    "openai": {
+        kind: tuple(b"x-ratelimit-%b-%b" % (name, kind.encode()) for name in (b"limit", b"remaining", b"reset"))
+        for kind in (REQUESTS, TOKENS)
+    },
+    "anthropic": {
+        kind: tuple(b"anthropic-ratelimit-%b-%b" % (kind.encode(), name) for name in (b"limit", b"remaining", b"reset"))
+        for kind in (REQUESTS, TOKENS)
+    },
+}
+
 _WORDS = {
     REQUESTS: "requests per minute",
     TOKENS: "tokens per minute",
@@ -82,24 +94,17 @@ def refusal(refused: Refused) -> InsufficientCredits | RateLimited:
 
 def rate_limit_headers(standings: Sequence[Standing], dialect: str) -> RawHeaders:
     """Of each kind of rate limit the one that is closest to its end, as the dialect's headers name it."""
-    prefix = "anthropic-ratelimit" if dialect == "anthropic" else "x-ratelimit"
     headers: RawHeaders = []
-    for kind in (REQUESTS, TOKENS):
-        tightest = min((s for s in standings if s.limit.kind == kind), key=lambda s: s.remaining, default=None)
+    for kind, (limit, remaining, reset) in _HEADER_NAMES["anthropic" if dialect == "anthropic" else "openai"].items():
+        tightest: Standing | None = None
+        for standing in standings:
+            if standing.limit.kind == kind and (tightest is None or standing.remaining < tightest.remaining):
+                tightest = standing
         if tightest is not None:
-            headers += _standing_headers(prefix, kind, tightest)
+            headers.append((limit, b"%d" % tightest.limit.ceiling))
+            headers.append((remaining, b"%d" % max(tightest.remaining, 0)))
+            headers.append((reset, b"%dms" % (tightest.reset_ms or 0)))
     return headers
-
-
-def _standing_headers(prefix: str, kind: str, standing: Standing) -> RawHeaders:
-    values = (
-        ("limit", str(standing.limit.ceiling)),
-        ("remaining", str(max(standing.remaining, 0))),
-        ("reset", f"{standing.reset_ms or 0}ms"),
-    )
-    if prefix == "x-ratelimit":
-        return [(f"{prefix}-{name}-{kind}".encode(), value.encode()) for name, value in values]
-    return [(f"{prefix}-{kind}-{name}".encode(), value.encode()) for name, value in values]
 
 
 def _rate_limited(limit: Limit, retry_after_ms: int | None) -> RateLimited:

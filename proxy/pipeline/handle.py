@@ -98,8 +98,9 @@ class Pipeline:
         try:
             async with hold:  # 402, 429 or 503 before anything is sent
                 await self._forward(call, hold)  # leaving the block settles or releases, however we leave it
-        finally:
+        except FareboxError:
             limits += rate_limit_headers(hold.standings, call.dialect)
+            raise
 
     async def _read_call(self, exchange: Exchange, call_id: str) -> Call:
         at_ms, started = self._clock.now_ms(), asyncio.get_running_loop().time()
