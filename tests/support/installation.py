@@ -137,19 +137,19 @@ class Installation:
                 continue
             text = b" ".join(words).decode("utf-8", "replace")
             is_redis = "valkey-server" in text or "redis-server" in text
-            if role == "redis" and is_redis and str(self.directory) in text:
-                found.append(int(entry.name))
-            elif f"role {role} {self.config}" in text and "lifeline" not in text:
+            if (role == "redis" and is_redis and str(self.directory) in text) or (
+                f"role {role} {self.config}" in text and "lifeline" not in text
+            ):
                 found.append(int(entry.name))
         return found
 
-    def command(self, *words: str, code: int | None = 0) -> Any:
+    def command(self, *words: str, code: int | None = 0, timeout_s: float = 60) -> Any:
         """Runs `farebox WORDS --json` and returns what it printed: one value, or a list for several lines."""
         done = subprocess.run(
             [sys.executable, "-m", "proxy", *words, "--json", "--config", str(self.config)],
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=timeout_s,
             env={**os.environ, "PYTHONWARNINGS": "ignore"},
         )
         assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
