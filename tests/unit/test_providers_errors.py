@@ -83,4 +83,7 @@ def test_a_providers_error_is_passed_on_unless_it_tells_of_its_account() -> None
     assert scrub_error(b"anything", "") == b"anything"
     assert scrub_error(b"no model sim-9", "sim") == b"no model sim-9"  # a name for a key, where none is needed
     for told in (b"sk-proj-abc****wxyz", b"sk-ant-api03-abcdefgh", b"org-AbCdEf123456", b"proj_AbCdEf123456"):
-        assert scrub_error(b'{"message":"wrong: ' + told + b'."}', "a-secret-of-ours") == b'{"message":"wrong: [removed]."}'
+        assert (
+            scrub_error(b'{"message":"wrong: ' + told + b'."}', "a-secret-of-ours")
+            == b'{"message":"wrong: [removed]."}'
+        )
