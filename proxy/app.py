@@ -45,7 +45,7 @@ from proxy.pipeline.upstream.dialer import client_tls
 from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
 from proxy.providers.registry import OPERATIONS
 from proxy.providers.tokens import TokenCounter
-from proxy.records.epoch import agree
+from proxy.records.epoch import EpochFollower, agree
 from proxy.records.recorder import Pace, Recorder
 from proxy.records.streams import Streams
 from proxy.sql.database import open_database
@@ -61,6 +61,7 @@ log = logging.getLogger("farebox.app")
 
 METRICS_FLUSH_S = 1.0
 STARTING_PAUSE_S = 0.5
+EPOCH_LOOK_S = 1.0
 BACKLOG = 1024
 LOOP_WATCH_S = 0.05
 PATIENT_S = 10.0  # roles behind the request path may wait longer for Redis than a call does
@@ -101,7 +102,11 @@ async def open_stores(
         redis = RedisConnection(config.redis.url, command_timeout_s=command_timeout_s)
         stack.push_async_callback(redis.close)
         epoch = await _agreed_epoch(config, database, redis, stop)
-        yield Stores(database, redis, Ledger(RedisScripts(redis), config.redis.partitions, epoch))
+        ledger = Ledger(RedisScripts(redis), config.redis.partitions, epoch)
+        tasks = Tasks()
+        stack.push_async_callback(tasks.close)
+        tasks.every("epoch", EPOCH_LOOK_S, EpochFollower(redis, database, ledger).look)
+        yield Stores(database, redis, ledger)
 
 
 async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
@@ -116,10 +121,11 @@ async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
             default_limits=_default_limits(config),
         )
         spool = Spool(Path(config.server.state_dir) / "spool" / f"worker-{index}.jsonl", stores.ledger)
+        counter = TokenCounter()
         credits_ = Credits(
             ledger=stores.ledger,
             authenticator=authenticator,
-            counter=TokenCounter(),
+            counter=counter,
             spool=spool,
             metrics=metrics,
             config=config.credits,
@@ -152,6 +158,7 @@ async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
         server.close()
         await listener.drain(config.server.drain_s)
         await tasks.close()
+        await counter.close()
         for client in {endpoint.client for endpoint in endpoints}:
             await client.close()
         metrics.flush()
@@ -291,7 +298,7 @@ def _listening_socket(listen: str, listen_fd: int | None) -> socket.socket:
 
 
 def _health(config: Config, stores: Stores) -> Health:
-    return Health(stores.redis, stores.ledger.partitions, config.recorder.max_lag_records)
+    return Health(stores.redis, stores.ledger, config.recorder.max_lag_records)
 
 
 def _flusher(metrics: Metrics) -> Callable[[], Awaitable[None]]:

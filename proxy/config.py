@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
@@ -163,7 +164,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return {model: _price(model, rates, self.credits.assumed_output_tokens) for model, rates in self.prices.items()}
 
 
-def load_config(path: Path, known_providers: dict[str, dict[str, str]] | None = None) -> Config:
+def load_config(path: Path, known_providers: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
     """Reads and checks the file; raises ConfigError whose message names the key.
 
     `known_providers` gives defaults by provider name (dialect, base_url), so that a known one needs only its `api_key`.
@@ -177,7 +178,7 @@ def load_config(path: Path, known_providers: dict[str, dict[str, str]] | None = 
 
 
 def parse_config(
-    text: str, *, known_providers: dict[str, dict[str, str]] | None = None, name: str = "the configuration"
+    text: str, *, known_providers: Mapping[str, Mapping[str, Any]] | None = None, name: str = "the configuration"
 ) -> Config:
     """Checks a configuration given as text; see `load_config`."""
     try:

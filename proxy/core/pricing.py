@@ -6,9 +6,10 @@ charge = what the account pays, microcredits:   the same sum x credits per USD x
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from proxy.core.money import MICROCREDITS_PER_CREDIT, NANO_USD_PER_USD, divide_up
-from proxy.core.usage import INPUT_COUNTERS, OUTPUT_COUNTERS, Usage
+from proxy.core.usage import COUNTERS, INPUT_COUNTERS, OUTPUT_COUNTERS, Usage
 
 TOKENS_PER_RATE = 1_000_000
 MARKUP_ONE_PPM = 1_000_000
@@ -21,7 +22,7 @@ _FALLBACK["cache_write_5m"] = ("input", 5, 4)
 _FALLBACK["cache_write_1h"] = ("input", 2, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Price:
     """The rates of one model, valid from one version on: counter -> nano-USD per 10^6 tokens."""
 
@@ -32,21 +33,28 @@ class Price:
 
     def rate(self, counter: str) -> int:
         """Nano-USD per 10^6 tokens of this counter; falls back to the plain input or output rate."""
+        return self._every_rate[counter]
+
+    @cached_property
+    def dearest_input(self) -> int:
+        """The highest rate that an input token can be billed at, nano-USD per 10^6 tokens."""
+        return max(self._every_rate[name] for name in INPUT_COUNTERS)
+
+    @cached_property
+    def dearest_output(self) -> int:
+        """The highest rate that an output token can be billed at, nano-USD per 10^6 tokens."""
+        return max(self._every_rate[name] for name in OUTPUT_COUNTERS)
+
+    @cached_property
+    def _every_rate(self) -> dict[str, int]:
+        return {name: self._rate(name) for name in COUNTERS}
+
+    def _rate(self, counter: str) -> int:
         rate = self.rates.get(counter)
         if rate is not None:
             return rate
         plain, times, divisor = _FALLBACK[counter]
         return divide_up(self.rates[plain] * times, divisor)
-
-    @property
-    def dearest_input(self) -> int:
-        """The highest rate that an input token can be billed at, nano-USD per 10^6 tokens."""
-        return max(self.rate(name) for name in INPUT_COUNTERS)
-
-    @property
-    def dearest_output(self) -> int:
-        """The highest rate that an output token can be billed at, nano-USD per 10^6 tokens."""
-        return max(self.rate(name) for name in OUTPUT_COUNTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class Tariff:
 
     def cost_nano_usd(self, usage: Usage) -> int:
         """What the provider bills for this usage, in nano-USD, rounded up once."""
-        return divide_up(self._sum(usage), TOKENS_PER_RATE)
+        return -(-self._sum(usage) // TOKENS_PER_RATE)
 
     def charge_microcredits(self, usage: Usage) -> int:
         """What the account pays for this usage, in microcredits, rounded up once."""
@@ -72,8 +80,10 @@ class Tariff:
         )
 
     def _sum(self, usage: Usage) -> int:
-        rate = self.price.rate
-        return sum(tokens * rate(counter) for counter, tokens in usage.counters.items())
+        total = 0
+        for counter, tokens in usage.counters.items():
+            total += tokens * self.price.rate(counter)
+        return total
 
     def _to_microcredits(self, nano_usd_per_million: int) -> int:
         return divide_up(

@@ -14,6 +14,7 @@ INPUT_COUNTERS = (
 )
 OUTPUT_COUNTERS = ("output", "reasoning", "output_audio", "output_image")
 COUNTERS = INPUT_COUNTERS + OUTPUT_COUNTERS
+_INPUT, _OUTPUT = frozenset(INPUT_COUNTERS), frozenset(OUTPUT_COUNTERS)
 
 # Above any real call (the largest context windows hold 10^7 tokens): a larger figure is not believed.
 MAX_COUNT = 1_000_000_000
@@ -28,12 +29,12 @@ class Usage:
     @property
     def input_tokens(self) -> int:
         """All input tokens, cached ones included."""
-        return sum(self.counters.get(name, 0) for name in INPUT_COUNTERS)
+        return sum([tokens for name, tokens in self.counters.items() if name in _INPUT])
 
     @property
     def output_tokens(self) -> int:
         """All output tokens, reasoning included."""
-        return sum(self.counters.get(name, 0) for name in OUTPUT_COUNTERS)
+        return sum([tokens for name, tokens in self.counters.items() if name in _OUTPUT])
 
     @property
     def total_tokens(self) -> int:

@@ -15,7 +15,8 @@ from proxy.core.errors import InvalidRequest, RequestTimeout, TooLarge
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiohttp.web import BaseRequest
+    from aiohttp import StreamReader
+    from aiohttp.http_parser import RawRequestMessage
 
     from proxy.pipeline.server import ClientConnection
 
@@ -34,10 +35,11 @@ class Exchange:
 
     __slots__ = (
         "_chunked",
-        "_connection",
         "_finished",
-        "_request",
+        "_payload",
+        "_version",
         "bytes_out",
+        "connection",
         "head_sent",
         "headers",
         "keep_alive",
@@ -49,10 +51,10 @@ class Exchange:
         "stalled",
     )
 
-    def __init__(self, request: BaseRequest, connection: ClientConnection) -> None:
-        message = request._message  # noqa: SLF001 - the raw target: request.path is decoded, and decides nothing here
-        self._request = request
-        self._connection = connection
+    def __init__(self, message: RawRequestMessage, payload: StreamReader, connection: ClientConnection) -> None:
+        self._payload = payload
+        self.connection = connection
+        self._version = message.version
         self.method: str = message.method
         self.path, _, self.query = message.path.partition("?")
         self.headers: RawHeaders = [(name.lower(), value) for name, value in message.raw_headers]
@@ -83,11 +85,11 @@ class Exchange:
         if declared is not None and int(declared) > max_bytes:
             raise self._too_large(max_bytes)
         if self.header(b"expect") == b"100-continue":
-            self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        content = self._request._payload  # noqa: SLF001 - request.content is the same, behind a property
+            self.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        content = self._payload
         if content.is_eof() and content.total_bytes == 0:
             return b""
-        self._connection.expect_body(timeout_s)
+        self.connection.expect_body(timeout_s)
         try:
             return await self._collect(max_bytes)
         except TimeoutError as error:
@@ -96,10 +98,10 @@ class Exchange:
         except (ConnectionError, asyncio.IncompleteReadError) as error:
             raise ClientLeft from error
         finally:
-            self._connection.body_done()
+            self.connection.body_done()
 
     async def _collect(self, max_bytes: int) -> bytes:
-        content = self._request._payload  # noqa: SLF001
+        content = self._payload
         pieces: list[bytes] = []
         size = 0
         while piece := await content.readany():
@@ -121,7 +123,7 @@ class Exchange:
 
     def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Sends the head of an answer whose body follows in pieces. Raises ClientLeft."""
-        self._chunked = self._request.version >= (1, 1)
+        self._chunked = self._version >= (1, 1)
         if not self._chunked:
             self.keep_alive = False
         self._write(self._head(status, headers, b"transfer-encoding: chunked\r\n" if self._chunked else b""))
@@ -130,9 +132,9 @@ class Exchange:
         """Sends a piece of the body as it is; waits while the client reads too slowly. Raises ClientLeft."""
         if piece:
             self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
-        if self._connection.writing_paused:
+        if self.connection.writing_paused:
             try:
-                await self._connection.drained()
+                await self.connection.drained()
             except ConnectionError as error:
                 raise ClientLeft from error
 
@@ -145,11 +147,17 @@ class Exchange:
     def cut(self) -> None:
         """Closes the connection without a clean end: a truncated upstream must look truncated to the client."""
         self.keep_alive = False
-        self._connection.close_after_flush()
+        self.connection.close_after_flush()
+
+    def fail_body(self, error: Exception) -> None:
+        """Ends a body that is being read: it is late, or the client is gone."""
+        self._payload.set_exception(error)
 
     def client_left(self, *, stalled: bool) -> None:
         """Called by the connection when the client is gone."""
         self.left = True
+        if not self._payload.is_eof():
+            self.fail_body(ConnectionResetError("the client left"))
         self.stalled = stalled
         if self.on_left is not None and not self._finished:
             self.on_left()
@@ -168,4 +176,4 @@ class Exchange:
         if self.left:
             raise ClientLeft
         self.bytes_out += len(data)
-        self._connection.send(data)
+        self.connection.send(data)

@@ -86,6 +86,7 @@ class Hold:
 
     __slots__ = (
         "_credits",
+        "_draft",
         "_ended",
         "_extending",
         "_growths",
@@ -138,7 +139,7 @@ class Hold:
         call = self.call
         self._credits.open.pop(call.call_id, None)
         call.outcome = _outcome(call, error)
-        record = await final_record(call, self.amount, self._credits.counter)
+        record = await final_record(self._draft, call, self.amount, self._credits.counter)
         try:
             ended = await self._end(record)
         except InvalidRequest:  # more than the account can ever have spent: the hold is what it can pay
@@ -221,6 +222,7 @@ class Hold:
         """Asks the ledger; a worker whose picture of the key is old (revoked, new limits) looks again and asks once more."""
         call = self.call
         for _ in range(_STALE_ROUNDS):
+            self._draft = draft_record(call, self.amount)
             answer = await self._credits.ledger.hold(
                 HoldRequest(
                     account_id=call.caller.account_id,
@@ -230,7 +232,7 @@ class Hold:
                     lease_ms=self._credits.config.lease_s * 1000,
                     limits=call.caller.limits_for(call.ask.model),
                     version=call.caller.version,
-                    draft=_encode(draft_record(call, self.amount)),
+                    draft=_encode(self._draft),
                 )
             )
             if isinstance(answer, Held):

@@ -55,9 +55,9 @@ def checkpoint_record(call: Call, hold_microcredits: int) -> UsageRecord:
     return record
 
 
-async def final_record(call: Call, hold_microcredits: int, counter: TokenCounter) -> UsageRecord:
-    """The record of a call that has ended with `call.outcome`, its charge included."""
-    record = draft_record(call, hold_microcredits)
+async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, counter: TokenCounter) -> UsageRecord:
+    """The record of a call that has ended with `call.outcome`, its charge included: `record` is its draft, filled in."""
+    record.status, record.attempts, record.hold_microcredits = call.status, call.attempts, hold_microcredits
     meter = call.meter
     record.outcome = call.outcome or records.UPSTREAM_FAILED
     facts = Facts(

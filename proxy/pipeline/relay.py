@@ -101,9 +101,8 @@ async def _cut(call: Call) -> None:
     """Ends a stream whose credits ran out: a final error event in the caller's dialect."""
     exchange, meter = call.exchange, call.meter
     assert meter is not None
-    separator = b"" if meter.between_events else b"\n\n"
     message = "The account's credits do not last for the rest of this answer, so it was cut here."
-    await exchange.send(meter.finish() + separator + stream_error(call.dialect, "insufficient_credits", message))
+    await exchange.send(meter.cut() + stream_error(call.dialect, "insufficient_credits", message))
     exchange.end()
 
 
