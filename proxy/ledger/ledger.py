@@ -61,7 +61,7 @@ class DueHolds:
 
 
 class Ledger:
-    """The ledger of one Redis. `partitions` is fixed for its life; `epoch` must be the one that Redis holds."""
+    """The ledger of one Redis. `partitions` is fixed for its life; `epoch` must be the one that Redis holds: see `adopt`."""
 
     def __init__(self, runner: ScriptRunner, partitions: int, epoch: str) -> None:
         self._runner = runner
@@ -72,6 +72,15 @@ class Ledger:
     def partitions(self) -> tuple[Partition, ...]:
         """All partitions, by number."""
         return self._partitions
+
+    @property
+    def epoch(self) -> str:
+        """The epoch that every script compares with the one in Redis."""
+        return self._epoch.decode()
+
+    def adopt(self, epoch: str) -> None:
+        """Works under another epoch from now on: the one that SQL and Redis have agreed on after a rebuild."""
+        self._epoch = check_id(epoch, "epoch").encode()
 
     def partition_of(self, account_id: str) -> Partition:
         """The partition that an account lives in."""

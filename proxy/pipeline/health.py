@@ -1,4 +1,4 @@
-"""Whether this process may take paid calls: Redis answers, and the recorder keeps up. Behind `/healthz` and `/readyz`."""
+"""Whether this process may take paid calls: Redis answers and is ours, and the recorder keeps up. Behind `/healthz` and `/readyz`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import msgspec
 
 from proxy.core.errors import FareboxError, Unavailable
 from proxy.pipeline.reply import send_json
+from proxy.records.epoch import is_current
 from proxy.records.streams import lag
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from proxy.ledger.connection import RedisConnection
-    from proxy.ledger.keys import Partition
+    from proxy.ledger.ledger import Ledger
     from proxy.pipeline.exchange import Exchange
     from proxy.tasks import Tasks
 
@@ -24,9 +23,9 @@ _LOOK_EVERY_S = 2.0
 class Health:
     """What is known of the stores; `behind` stops paid calls until the recorder has caught up."""
 
-    def __init__(self, redis: RedisConnection, partitions: Sequence[Partition], max_lag: int) -> None:
+    def __init__(self, redis: RedisConnection, ledger: Ledger, max_lag: int) -> None:
         self._redis = redis
-        self._partitions = partitions
+        self._ledger = ledger
         self._max_lag = max_lag
         self.behind = False
         self.draining = False
@@ -45,11 +44,13 @@ class Health:
         """The state of every part, and `ready`."""
         parts: dict[str, object] = {}
         try:
-            behind = await lag(self._redis, self._partitions)
+            behind = await lag(self._redis, self._ledger.partitions)
+            epoch = await is_current(self._redis, self._ledger)
         except FareboxError as error:
-            parts = {"redis": error.code, "recorder_lag": None, "ready": False}
+            parts = {"redis": error.code, "epoch": None, "recorder_lag": None, "ready": False}
         else:
-            parts = {"redis": "up", "recorder_lag": behind, "ready": behind <= self._max_lag and not self.draining}
+            ready = epoch and behind <= self._max_lag and not self.draining
+            parts = {"redis": "up", "epoch": "agreed" if epoch else "lost", "recorder_lag": behind, "ready": ready}
         return parts | {"draining": self.draining}
 
     async def healthz(self, exchange: Exchange) -> None:
@@ -63,6 +64,6 @@ class Health:
 
     async def _look(self) -> None:
         try:
-            self.behind = await lag(self._redis, self._partitions) > self._max_lag
+            self.behind = await lag(self._redis, self._ledger.partitions) > self._max_lag
         except Unavailable:
             self.behind = False  # Redis is away: holds fail by themselves, and nothing new can pile up

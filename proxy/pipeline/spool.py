@@ -42,7 +42,10 @@ class Spool:
         self._ledger = ledger
         self._lock = asyncio.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.depth = len(self._read())
+        lines = self._read()
+        if path.exists() and not path.read_bytes().endswith(b"\n"):
+            self._keep(lines)  # a torn line would swallow the next one
+        self.depth = len(lines)
 
     def start(self, tasks: Tasks) -> None:
         """Starts the replay, which runs whenever something waits."""

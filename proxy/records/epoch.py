@@ -3,7 +3,8 @@
 Every script of the ledger compares it before it does anything. It is made once, on the first start, and again only by
 `farebox rebuild`. A Redis without it has been flushed, replaced or restored wrongly: balances would begin anew at zero,
 so nothing is served from it. The number of partitions is agreed on with it: another number would look for every account
-elsewhere.
+elsewhere. A process that runs while Redis loses its data is refused by every script, and follows the new epoch once a
+rebuild has put it into both stores.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from proxy.core.errors import ConfigError, Unavailable
 from proxy.core.ids import new_id
 from proxy.ledger.keys import Partition
+from proxy.ledger.ledger import Ledger
 from proxy.records.streams import RedisCommands
 from proxy.sql.database import Database, Params, text
 
@@ -58,6 +60,38 @@ async def replace(redis: RedisCommands, database: Database, partitions: Sequence
     await database.transaction(("set_meta", rows))
     await asyncio.gather(*(redis.execute("SET", partition.epoch, epoch) for partition in partitions))
     return epoch
+
+
+async def is_current(redis: RedisCommands, ledger: Ledger) -> bool:
+    """Whether every partition of Redis has the epoch that the ledger works under. Raises Unavailable."""
+    return all(found == ledger.epoch for found in await _read(redis, ledger.partitions))
+
+
+class EpochFollower:
+    """Keeps a running process on the epoch of both stores; `look` is to be called every second or so."""
+
+    def __init__(self, redis: RedisCommands, database: Database, ledger: Ledger) -> None:
+        self._redis = redis
+        self._database = database
+        self._ledger = ledger
+        self._lost = False
+
+    async def look(self) -> None:
+        """Notices that Redis lost the epoch, and adopts the new one when SQL and all of Redis agree on it."""
+        try:
+            if await is_current(self._redis, self._ledger):
+                self._lost = False
+                return
+            self._ledger.adopt(await agree(self._redis, self._database, self._ledger.partitions))
+        except EpochLost as error:
+            if not self._lost:
+                log.error("%s", error.message)  # noqa: TRY400 - the message says it all
+            self._lost = True
+        except Unavailable:
+            return  # a store is away, which others say: what is known of the epoch stays
+        else:
+            log.warning("Redis was rebuilt: going on under its new epoch")
+            self._lost = False
 
 
 async def count_leftovers(redis: RedisCommands, partitions: Sequence[Partition]) -> int:
