@@ -26,6 +26,8 @@ class _Message(msgspec.Struct, gc=False):
     content: msgspec.Raw = msgspec.Raw(b"null")
 
 
+_LARGE_BYTES = 64 * 1024
+
 _decode_messages = msgspec.json.Decoder(list[_Message]).decode
 _decode_parts = msgspec.json.Decoder(list[_Part]).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -34,6 +36,8 @@ _decode_any = msgspec.json.Decoder().decode
 def count_media(messages: msgspec.Raw) -> int:
     """How many parts of the messages are media; raises InvalidRequest where messages or parts cannot be told apart."""
     try:
+        if memoryview(messages).nbytes > _LARGE_BYTES and bytes(messages).find(b"[", 1) < 0:
+            return 0  # no content is an array of parts, so a second pass over a large prompt would find nothing
         contents = [message.content for message in _decode_messages(messages)]
         return sum([_media_in(_decode_parts(content)) for content in contents if is_array(content)])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -38,7 +38,8 @@ def top_level(body: bytes, metered: Iterable[str]) -> dict[str, msgspec.Raw]:
         raise InvalidRequest("The request body must be a JSON object.") from None
     except (msgspec.DecodeError, UnicodeDecodeError):  # lone surrogates too, also in members that are only skipped
         raise InvalidRequest("The request body is not valid JSON.") from None
-    if b"\\u0000" in body and _NUL.search(body):
+    # One byte is looked for ten times faster than a word, and most large prompts have no escape at all.
+    if b"\\" in body and b"\\u0000" in body and _NUL.search(body):
         raise InvalidRequest("The request body contains an escaped NUL character.")
     _require_unambiguous(body, members, frozenset(metered))
     return members
