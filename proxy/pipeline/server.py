@@ -31,6 +31,7 @@ log = logging.getLogger("farebox.server")
 _MAX_LINE_BYTES = 16 * 1024
 _MAX_FIELD_BYTES = 32 * 1024
 _WRITE_HIGH_WATER_BYTES = 256 * 1024
+_READ_HIGH_WATER_BYTES = 512 * 1024
 _SWEEP_S = 0.5
 _LINGER_S = 3.0  # how long an unread body is read on after an early answer, so that the client sees the answer
 _SETTLE_S = 5.0  # for calls that were cut at the end of the grace to settle
@@ -58,6 +59,7 @@ class ClientConnection(RequestHandler):
             max_field_size=_MAX_FIELD_BYTES,
             access_log=None,  # type: ignore[arg-type] # aiohttp's own default, mistyped there
             auto_decompress=False,
+            read_bufsize=_READ_HIGH_WATER_BYTES,
         )
         self._listener = listener
         self.exchange: Exchange | None = None
