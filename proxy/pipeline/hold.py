@@ -15,7 +15,7 @@ import msgspec
 
 from proxy.core import records
 from proxy.core.errors import InvalidRequest, Unavailable, UpstreamTimeout
-from proxy.core.outcomes import Extended, Gone, Held, HoldRequest, Refused
+from proxy.core.outcomes import UNKNOWN, Extended, Gone, Held, HoldRequest, Refused
 from proxy.pipeline.admit import hold_bound_microcredits, refusal, tokens_taken
 from proxy.pipeline.exchange import ClientLeft
 from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record
@@ -150,17 +150,21 @@ class Hold:
         self._count(record)
 
     async def _end(self, record: UsageRecord) -> Ended | None:
-        """Hands the record to the ledger, or to the spool where Redis is away (then None)."""
+        """Hands the record to the ledger; to the spool where Redis is away or has lost the hold (then None)."""
         ledger, payload = self._credits.ledger, _encode(record)
         charge, tokens = record.charge_microcredits, record.input_tokens + record.output_tokens
         try:
             if record.settlement_basis == records.NONE:
                 return await ledger.release(record.account_id, record.call_id, payload)
-            return await ledger.settle(record.account_id, record.call_id, charge, tokens, payload)
+            ended = await ledger.settle(record.account_id, record.call_id, charge, tokens, payload)
+            if ended.state != UNKNOWN:
+                return ended
+            why = "Redis was rebuilt meanwhile"
         except Unavailable as error:
-            log.warning("call %s: its settlement goes to the spool: %s", record.call_id, error.code)
-            await self._credits.spool.put(record.account_id, record.call_id, charge, tokens, payload)
-            return None
+            why = error.code
+        log.warning("call %s: its settlement goes to the spool: %s", record.call_id, why)
+        await self._credits.spool.put(record.account_id, record.call_id, charge, tokens, payload)
+        return None
 
     # While the call runs.
 

@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from proxy.tasks import Tasks
 from tests.support.books import Books, balances, is_quiet, open_accounts, stores_of
 from tests.support.hammer import wait_until
 from tests.support.installation import MODEL, Installation, charge_of
@@ -294,6 +295,14 @@ async def test_emptied_redis_is_not_served_from_until_it_is_rebuilt(house: House
     key = await house.account("flushed")
     await house.serves_again(key)
     _, spent = await house.settled("flushed")
+    during = Tasks()
+    answers: list[Answer] = []
+
+    async def keep_streaming() -> None:
+        answers.append(await post(house, key, stream=True, mock={"chunks": 200, "pace_ms": 20}))
+
+    during.spawn("a call in progress", keep_streaming())
+    await asyncio.sleep(0.3)
     forwarded = len(house.provider.received)
     house.redis.command("FLUSHALL")
     for path in PATHS:
@@ -303,8 +312,13 @@ async def test_emptied_redis_is_not_served_from_until_it_is_rebuilt(house: House
     house.farebox.command("rebuild")
     await house.serves_again(key)
     assert await _readiness(house) == 200
+    assert await during.wait(10)
+    assert answers[0].body.count(b'"word "') == 200
     records, spent_now = await house.settled("flushed")
     assert spent_now == sum(record["charge_microcredits"] for record in records) > spent > 0
+    # The hold of the call in progress went with Redis: what it cost is kept for a person, and is charged to nobody else.
+    [line] = house.spool.with_suffix(".unresolved").read_text().splitlines()
+    assert json.loads(line)["charge_microcredits"] == charge_of((INPUT_TOKENS, 200))
     house.farebox.audit()
 
 
