@@ -25,7 +25,6 @@ from proxy.accounts.keys import KeyHasher
 from proxy.config import parse_listen
 from proxy.core.clock import SystemClock
 from proxy.core.errors import ConfigError, Unavailable
-from proxy.core.limits import CONCURRENT, REQUESTS, TOKENS
 from proxy.ledger.connection import RedisConnection
 from proxy.ledger.keys import Partition
 from proxy.ledger.ledger import Ledger
@@ -36,14 +35,9 @@ from proxy.metrics import Metrics, use_directory
 from proxy.pipeline.handle import Pipeline
 from proxy.pipeline.health import Health
 from proxy.pipeline.hold import Credits
-from proxy.pipeline.read import Paths
-from proxy.pipeline.route import Endpoint, Router, base_path, base_paths
+from proxy.pipeline.routes import Reloader, Routes, default_limits
 from proxy.pipeline.server import DataListener
 from proxy.pipeline.spool import Spool
-from proxy.pipeline.upstream.client import UpstreamClient
-from proxy.pipeline.upstream.dialer import client_tls
-from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
-from proxy.providers.registry import OPERATIONS
 from proxy.providers.tokens import TokenCounter
 from proxy.records.epoch import EpochFollower, agree
 from proxy.records.recorder import Pace, Recorder
@@ -54,7 +48,7 @@ from proxy.tasks import Tasks
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from proxy.config import Config, Provider
+    from proxy.config import Config
     from proxy.sql.database import Database
 
 log = logging.getLogger("farebox.app")
@@ -73,13 +67,28 @@ def metrics_directory(config: Config) -> Path:
     return Path(config.server.state_dir) / "metrics"
 
 
-def run_role(name: str, config: Config, index: int, listen_fd: int | None) -> int:
-    """Runs one role until SIGTERM or SIGINT; returns the exit code. Raises ConfigError for a start that cannot work."""
+def run_role(
+    name: str, config: Config, index: int, listen_fd: int | None, read_again: Callable[[], Config] | None = None
+) -> int:
+    """Runs one role until SIGTERM or SIGINT; returns the exit code. Raises ConfigError for a start that cannot work.
+
+    `read_again` gives the configuration as it stands when SIGHUP comes.
+    """
     logs.set_up(config.logs.level, config.logs.format, f"{name}-{index}" if name == "worker" else name)
     use_directory(metrics_directory(config))
     roles = {"worker": _worker, "recorder": _recorder, "reaper": _reaper, "operator": _operator}
-    uvloop.run(roles[name](config, index, listen_fd))
+    uvloop.run(roles[name](Start(config, index, listen_fd, read_again or (lambda: config))))
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a role is started with."""
+
+    config: Config
+    index: int
+    listen_fd: int | None
+    read_again: Callable[[], Config]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +118,8 @@ async def open_stores(
         yield Stores(database, redis, ledger)
 
 
-async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
+async def _worker(start: Start) -> None:
+    config, index, listen_fd = start.config, start.index, start.listen_fd
     stop = _stop_signal()
     tasks, metrics = Tasks(), Metrics()
     async with open_stores(config, stop, config.redis.command_timeout_ms / 1000) as stores:
@@ -118,7 +128,7 @@ async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
             stores.ledger,
             KeyHasher(config.keys.pepper),
             SystemClock(),
-            default_limits=_default_limits(config),
+            default_limits=default_limits(config),
         )
         spool = Spool(Path(config.server.state_dir) / "spool" / f"worker-{index}.jsonl", stores.ledger)
         counter = TokenCounter()
@@ -131,11 +141,11 @@ async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
             config=config.credits,
         )
         health = _health(config, stores)
-        endpoints = make_endpoints(config)
+        routes = Routes(config)
         pipeline = Pipeline(
             config,
-            paths=Paths(OPERATIONS, base_paths(config.providers)),
-            router=Router(endpoints, config.price_book(), config),
+            paths=routes.paths,
+            router=routes.router,
             authenticator=authenticator,
             credits_=credits_,
             metrics=metrics,
@@ -149,6 +159,8 @@ async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
         for part in (listener, credits_, spool, health):
             part.start(tasks)
         tasks.spawn("event loop lag", _watch_loop(metrics))
+        reloader = Reloader(start.read_again, routes, pipeline, authenticator, tasks)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
         metrics.flush()  # the library is imported now, and not while calls wait
         tasks.every("metrics", METRICS_FLUSH_S, _flusher(metrics))
         _settle_memory()
@@ -159,12 +171,12 @@ async def _worker(config: Config, index: int, listen_fd: int | None) -> None:
         await listener.drain(config.server.drain_s)
         await tasks.close()
         await counter.close()
-        for client in {endpoint.client for endpoint in endpoints}:
-            await client.close()
+        await reloader.routes.close()
         metrics.flush()
 
 
-async def _recorder(config: Config, index: int, _listen_fd: int | None) -> None:
+async def _recorder(start: Start) -> None:
+    config, index = start.config, start.index
     stop = _stop_signal()
     tasks, metrics = Tasks(), Metrics()
     async with open_stores(config, stop) as stores:
@@ -181,7 +193,8 @@ async def _recorder(config: Config, index: int, _listen_fd: int | None) -> None:
         metrics.flush()
 
 
-async def _reaper(config: Config, _index: int, _listen_fd: int | None) -> None:
+async def _reaper(start: Start) -> None:
+    config = start.config
     stop = _stop_signal()
     tasks, metrics = Tasks(), Metrics()
     async with open_stores(config, stop) as stores:
@@ -199,7 +212,8 @@ async def _reaper(config: Config, _index: int, _listen_fd: int | None) -> None:
         metrics.flush()
 
 
-async def _operator(config: Config, _index: int, listen_fd: int | None) -> None:
+async def _operator(start: Start) -> None:
+    config, listen_fd = start.config, start.listen_fd
     if not config.admin.token:
         msg = "admin.token is empty; the operators' listener needs a credential of its own"
         raise ConfigError(msg)
@@ -218,46 +232,6 @@ async def _operator(config: Config, _index: int, listen_fd: int | None) -> None:
             _say_ready()
             await stop.wait()
         await tasks.close()
-
-
-def make_endpoints(config: Config) -> list[Endpoint]:
-    """Every provider in every dialect that it speaks; one connection pool for each address."""
-    endpoints = []
-    for name, provider in config.providers.items():
-        clients: dict[Origin, UpstreamClient] = {}
-        for dialect, url in provider.endpoints().items():
-            origin = Origin.parse(url)
-            if origin not in clients:
-                clients[origin] = _upstream_client(config, provider, origin)
-            endpoints.append(
-                Endpoint(name, dialect, base_path(url), provider.api_key, tuple(provider.models), clients[origin])
-            )
-    return endpoints
-
-
-def _upstream_client(config: Config, provider: Provider, origin: Origin) -> UpstreamClient:
-    general = config.upstream
-
-    def pick(own: float | None, default: float) -> float:
-        return default if own is None else own
-
-    timeouts = Timeouts(
-        connect_s=pick(provider.connect_timeout_s, general.connect_timeout_s),
-        first_byte_s=pick(provider.first_byte_timeout_s, general.first_byte_timeout_s),
-        idle_s=pick(provider.idle_timeout_s, general.idle_timeout_s),
-        total_s=pick(provider.total_timeout_s, general.total_timeout_s),
-    )
-    limits = PoolLimits(
-        connections=provider.max_connections or general.max_connections, keepalive_s=general.keepalive_s
-    )
-    tls = client_tls(provider.ca_file) if origin.tls else None
-    return UpstreamClient(origin, timeouts=timeouts, limits=limits, tls=tls)
-
-
-def _default_limits(config: Config) -> dict[str, int]:
-    limits = config.limits
-    pairs = {REQUESTS: limits.requests_per_minute, TOKENS: limits.tokens_per_minute, CONCURRENT: limits.concurrent}
-    return {kind: ceiling for kind, ceiling in pairs.items() if ceiling is not None}
 
 
 async def _agreed_epoch(config: Config, database: Database, redis: RedisConnection, stop: asyncio.Event) -> str:

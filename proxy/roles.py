@@ -34,4 +34,4 @@ def run_role_process(name: str, path: Path, index: int, listen_fd: int | None) -
         return run_sim(listen_fd)
     from proxy.app import run_role  # noqa: PLC0415 - the simulated model carries none of the proxy
 
-    return run_role(name, config, index, listen_fd)
+    return run_role(name, config, index, listen_fd, lambda: with_redis_address(load(path)))

@@ -51,6 +51,7 @@ class Authenticator:
         self._hasher = hasher
         self._clock = clock
         self._default_limits = dict(default_limits or {})
+        self._capacity = capacity
         self._known: Bounded[Caller] = Bounded(capacity)
         self._refused: Bounded[FareboxError] = Bounded(capacity)
         # Digests whose caller the ledger called stale: their next reading repairs the ledger's version if need be.
@@ -77,6 +78,11 @@ class Authenticator:
         if caller.expires_at is not None and caller.expires_at <= self._clock.now_ms():
             raise InvalidKey("The API key has expired.", code="expired_api_key")
         return caller
+
+    def use_default_limits(self, limits: Mapping[str, int]) -> None:
+        """New limits (kind -> ceiling) of keys that have none of their own; every key is read again."""
+        self._default_limits = dict(limits)
+        self._known = Bounded(self._capacity)
 
     def forget(self, caller: Caller) -> None:
         """After the ledger answered Stale or did not know the account: the next `identify` asks SQL."""

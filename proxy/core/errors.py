@@ -59,7 +59,7 @@ class InvalidKey(FareboxError):
 
 
 class InsufficientCredits(FareboxError):
-    """402: `metadata` has limit_source (balance, budget, in_flight), required and available (credits as decimals)."""
+    """402: `metadata` has limit_source (balance, budget, in_flight), required and available (microcredits)."""
 
     status = 402
     code = "insufficient_credits"

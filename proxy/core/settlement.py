@@ -37,6 +37,7 @@ def settlement_basis(facts: Facts) -> str:
         return records.HOLD
     if facts.reported is not None:
         return records.REPORTED
+    # An error inside the stream: what was reported before it is charged, and nothing where nothing was.
     return records.NONE if facts.error_event else records.COUNTED
 
 

@@ -67,6 +67,10 @@ class Pipeline:
             "/readyz": health.readyz,
         }
 
+    def reroute(self, paths: Paths, router: Router) -> None:
+        """Takes up new routes and prices; calls in progress keep theirs."""
+        self._paths, self.router = paths, router
+
     async def handle(self, exchange: Exchange) -> None:
         """Answers one request, whatever happens."""
         own = self._own_paths.get(exchange.path)

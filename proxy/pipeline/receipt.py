@@ -16,6 +16,7 @@ from proxy.core.settlement import Facts, counted_usage, settlement_basis
 if TYPE_CHECKING:
     from proxy.core.usage import Usage
     from proxy.pipeline.call import Call
+    from proxy.providers.dialect import Meter
     from proxy.providers.tokens import TokenCounter
 
 # Prose averages four bytes a token; estimates while a call runs rest on it, never a final charge.
@@ -64,7 +65,7 @@ async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, 
         sent=call.sent,
         status=call.status,
         outcome=record.outcome,
-        reported=meter.usage if meter else None,
+        reported=_reported(meter),
         flagged=bool(meter and meter.flag),
         error_event=bool(meter and meter.error),
     )
@@ -81,6 +82,13 @@ async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, 
     if call.first_byte_at is not None:
         record.time_to_first_byte_ms = round((call.first_byte_at - call.started) * 1000)
     return record
+
+
+def _reported(meter: Meter | None) -> Usage | None:
+    """The provider's usage; of a stream that ended in its error event, what it had reported until then."""
+    if meter is None:
+        return None
+    return meter.usage or (meter.partial if meter.error else None)
 
 
 async def _counted(call: Call, counter: TokenCounter) -> Usage:

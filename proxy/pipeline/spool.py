@@ -1,7 +1,8 @@
 """Settlements that Redis could not take: a local file of JSON lines, synced before a call counts as settled.
 
 One file a worker. A line is a settlement by call id; replaying one that was applied after all changes nothing, because
-the ledger answers a repeat with the first result. Lines leave the file only after the ledger has answered all of them.
+the ledger answers a repeat with the first result. Lines leave the file only after the ledger has answered them; those that
+it has no place for go to a file `.unresolved` beside it, for a person.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.core.errors import Unavailable
+from proxy.core.errors import InvalidRequest, Unavailable
+from proxy.core.outcomes import UNKNOWN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +41,7 @@ class Spool:
 
     def __init__(self, path: Path, ledger: Ledger) -> None:
         self._path = path
+        self._unresolved = path.with_suffix(".unresolved")
         self._ledger = ledger
         self._lock = asyncio.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,7 @@ class Spool:
         """Keeps one settlement; returns when it is on the disk."""
         line = _Line(account_id, call_id, charge_microcredits, tokens, record.decode())
         async with self._lock:
-            await asyncio.get_running_loop().run_in_executor(None, self._append, msgspec.json.encode(line) + b"\n")
+            await asyncio.get_running_loop().run_in_executor(None, self._append, self._path, line)
             self.depth += 1
 
     async def replay(self) -> None:
@@ -68,13 +71,8 @@ class Spool:
             settled = 0
             try:
                 for line in lines:
-                    await self._ledger.settle(
-                        line.account_id,
-                        line.call_id,
-                        line.charge_microcredits,
-                        line.tokens,
-                        line.record.encode(),
-                    )
+                    if not await self._settle(line):
+                        await loop.run_in_executor(None, self._append, self._unresolved, line)
                     settled += 1
             except Unavailable:
                 log.info("spool: %d of %d settlements replayed, Redis is still away", settled, len(lines))
@@ -83,9 +81,24 @@ class Spool:
                 self.depth = len(lines) - settled
                 log.info("spool: %d settlements replayed, %d wait", settled, self.depth)
 
-    def _append(self, line: bytes) -> None:
-        with self._path.open("ab") as file:
-            file.write(line)
+    async def _settle(self, line: _Line) -> bool:
+        """Hands over one settlement; False where the ledger has no place for it, so that a person must look."""
+        try:
+            ended = await self._ledger.settle(
+                line.account_id, line.call_id, line.charge_microcredits, line.tokens, line.record.encode()
+            )
+        except InvalidRequest as error:
+            log.error("spool: call %s cannot be settled: %s", line.call_id, error.message)  # noqa: TRY400 - no trace needed
+            return False
+        if ended.state == UNKNOWN:
+            # Settled long ago and forgotten, or its hold went with a Redis that was rebuilt: the record tells which.
+            log.error("spool: the ledger does not know call %s; kept in %s", line.call_id, self._unresolved)
+            return False
+        return True
+
+    def _append(self, path: Path, line: _Line) -> None:
+        with path.open("ab") as file:
+            file.write(msgspec.json.encode(line) + b"\n")
             file.flush()
             os.fsync(file.fileno())
 

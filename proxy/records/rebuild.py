@@ -3,7 +3,7 @@
 Every account gets credited, spent and the number of its last entry from its ledger entries. A top-up that was answered but
 whose entry was lost with Redis is entered again from its row. What cannot come back is what only Redis knew: events that
 were not recorded yet, open holds (their late results are answered as unknown), and how much of a budget is used up.
-At the end both stores get a new epoch; processes that knew the old one are refused until they start again.
+At the end both stores get a new epoch; running processes take it up when they next look.
 """
 
 import logging

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -220,3 +222,24 @@ def test_metrics_add_up_over_both_workers(farebox: Installation) -> None:
                  "farebox_oldest_hold_seconds", "farebox_recorder_lag_records", "farebox_spool_records",
                  "farebox_settlement_basis_total"):  # fmt: skip
         assert name in text, name
+
+
+async def test_reload_takes_up_prices_and_drops_no_call(farebox: Installation, provider: MockProvider) -> None:
+    key = farebox.account("reloader", "100")
+    before = farebox.config.read_text()
+    try:
+        async with asyncio.TaskGroup() as group:
+            slow = group.create_task(post(farebox, key, chat(stream=True, mock={"chunks": 20, "pace_ms": 100})))
+            await asyncio.sleep(0.5)
+            farebox.config.write_text(before.replace('output = "2.00"', 'output = "20.00"'))
+            os.kill(farebox.pid, signal.SIGHUP)
+            async with asyncio.timeout(10):
+                while (await post(farebox, key, chat()))[1]["x-farebox-charge"] != "0.107":  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.1)
+        status, _, answer = slow.result()
+        assert (status, answer.count(b"word")) == (200, 20)
+    finally:
+        farebox.config.write_text(before)
+        os.kill(farebox.pid, signal.SIGHUP)
+        await asyncio.sleep(1)
+    assert max(record["output_tokens"] for record in farebox.usage("reloader")) == 20
