@@ -1,5 +1,6 @@
 """The official SDKs through Farebox get what they get from the provider itself, and every call is on record with its usage."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -67,7 +68,9 @@ async def test_answers_are_the_providers(
     upstream = scene.tap.calls[-1]
     assert without_null_usage(through.content) == (await direct.ask(**request)).content
     record = await scene.record(through.call_id)
-    check_record(scene, record, through, reported_usage(speaker.dialect, upstream.events() if stream else upstream.document()))
+    check_record(
+        scene, record, through, reported_usage(speaker.dialect, upstream.events() if stream else upstream.document())
+    )
     assert (record.dialect, record.stream, record.provider) == (speaker.dialect, stream, "sim")
     assert through.retries == 0
 
@@ -158,8 +161,6 @@ async def test_usage_that_the_provider_leaves_out_is_counted(scene: Scene, speak
 
 
 async def test_many_calls_of_one_client_at_once(scene: Scene, speaker: Speaker) -> None:
-    import asyncio
-
     answers = await asyncio.gather(
         *(speaker.ask(**request_for(scene, f"Number {number}", stream=bool(number % 2))) for number in range(12))
     )

@@ -74,7 +74,8 @@ class Scene:
 
     async def _wait(self, wanted: Callable[[UsageRecord], bool], count: int) -> list[UsageRecord]:
         async with asyncio.timeout(20):
-            while len(found := [record for record in await self._records() if wanted(record)]) < count:
+            # Another process writes them.
+            while len(found := [record for record in await self._records() if wanted(record)]) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert len(found) == count
         self.seen |= {record.call_id for record in found}
