@@ -6,6 +6,7 @@ follow from their bytes (an image behind a URL) get an allowance each.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from proxy.core.errors import InsufficientCredits, RateLimited
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 MEDIA_PART_TOKENS = 8192
 # What a token of prose takes on average; only rate limits use it, and settlement corrects them.
 _BYTES_PER_TOKEN = 4
+# Held credits come free when a call ends, which nobody can foretell.
+_IN_FLIGHT_RETRY_MS = 1000
 
 # limit, remaining and reset of each kind, as the two families of SDKs know them.
 _HEADER_NAMES = {
@@ -88,12 +91,15 @@ def refusal(refused: Refused) -> InsufficientCredits | RateLimited:
     return InsufficientCredits(
         f"{what}: it needs up to {required} credits, and {available} are available.",
         metadata=metadata,
-        retry_after_ms=refused.retry_after_ms if source == "in_flight" else None,
+        retry_after_ms=(refused.retry_after_ms or _IN_FLIGHT_RETRY_MS) if source == "in_flight" else None,
     )
 
 
-def rate_limit_headers(standings: Sequence[Standing], dialect: str) -> RawHeaders:
-    """Of each kind of rate limit the one that is closest to its end, as the dialect's headers name it."""
+def rate_limit_headers(standings: Sequence[Standing], dialect: str, now_ms: int) -> RawHeaders:
+    """Of each kind of rate limit the one that is closest to its end, as the dialect's headers name it.
+
+    OpenAI's say the time until a limit is whole again, Anthropic's the instant (RFC 3339), as both document.
+    """
     headers: RawHeaders = []
     for kind, (limit, remaining, reset) in _HEADER_NAMES["anthropic" if dialect == "anthropic" else "openai"].items():
         tightest: Standing | None = None
@@ -103,8 +109,13 @@ def rate_limit_headers(standings: Sequence[Standing], dialect: str) -> RawHeader
         if tightest is not None:
             headers.append((limit, b"%d" % tightest.limit.ceiling))
             headers.append((remaining, b"%d" % max(tightest.remaining, 0)))
-            headers.append((reset, b"%dms" % (tightest.reset_ms or 0)))
+            reset_ms = tightest.reset_ms or 0
+            headers.append((reset, _instant(now_ms + reset_ms) if dialect == "anthropic" else b"%dms" % reset_ms))
     return headers
+
+
+def _instant(at_ms: int) -> bytes:
+    return datetime.fromtimestamp(-(-at_ms // 1000), tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
 
 
 def _rate_limited(limit: Limit, retry_after_ms: int | None) -> RateLimited:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from proxy.core.errors import FareboxError
+from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
 from proxy.core.ids import new_call_id
 from proxy.pipeline.admit import rate_limit_headers
 from proxy.pipeline.authenticate import credential_of
@@ -103,7 +103,7 @@ class Pipeline:
             async with hold:  # 402, 429 or 503 before anything is sent
                 await self._forward(call, hold)  # leaving the block settles or releases, however we leave it
         except FareboxError:
-            limits += rate_limit_headers(hold.standings, call.dialect)
+            limits += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
             raise
 
     async def _read_call(self, exchange: Exchange, call_id: str) -> Call:
@@ -159,7 +159,8 @@ class Pipeline:
             self._metrics.first_byte.observe(provider, call.first_byte_at - call.started)
 
     def _fail(self, exchange: Exchange, error: FareboxError, call_id: str, limits: RawHeaders) -> None:
-        self._metrics.refused.add((error.code,))
+        if not isinstance(error, UpstreamFailed | UpstreamTimeout):  # those were forwarded, and count as calls
+            self._metrics.refused.add((error.code,))
         if exchange.head_sent or exchange.left:
             exchange.cut()
             return

@@ -174,7 +174,9 @@ class Hold:
         if call.meter is None or self._extending or call.ask.output_limit is not None:
             return False
         step = call.tariff.price.assumed_output_tokens * call.ask.choices
-        return call.meter.output_events + step // 4 > step * (self._growths + 1)
+        # An event is about a token; the bytes guard against providers that put many into one.
+        passed = max(call.meter.output_events, call.meter.output_bytes // 4)
+        return passed + step // 4 > step * (self._growths + 1)
 
     async def grow(self) -> None:
         """Holds another step of output. Raises CreditsExhausted where the credits are not there and the policy is `cut`."""

@@ -110,7 +110,7 @@ def answer_headers(call: Call, answer: UpstreamExchange, hold: Hold) -> RawHeade
     """The provider's headers without its account's, its limits and its framing, and ours."""
     headers = [pair for pair in answer.headers if not drop_response_header(pair[0])]
     headers.append((b"x-farebox-call-id", call.call_id.encode()))
-    headers += rate_limit_headers(hold.standings, call.dialect)
+    headers += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
     return headers
 
 

@@ -1,0 +1,69 @@
+"""Admission: the bound that a call is held for, and what a refusal tells the caller."""
+
+import pytest
+
+from proxy.core.errors import InsufficientCredits, RateLimited
+from proxy.core.limits import Limit
+from proxy.core.outcomes import Refused, Standing
+from proxy.core.pricing import Price, Tariff
+from proxy.pipeline.admit import MEDIA_PART_TOKENS, hold_bound_microcredits, output_bound, rate_limit_headers, refusal
+from proxy.providers.dialect import Ask
+
+TARIFF = Tariff(Price("m", {"input": 10**9, "output": 2 * 10**9}, "v", assumed_output_tokens=100), 1000)
+
+
+def test_bound_is_every_byte_as_a_token_and_every_token_asked_for() -> None:
+    ask = Ask(model="m", output_limit=10, choices=3)
+    assert output_bound(ask, TARIFF) == 30
+    # cache writes of an hour are the dearest input: twice the plain rate
+    assert hold_bound_microcredits(ask, 50, TARIFF) == 50 * 2000 + 30 * 2000
+    assert hold_bound_microcredits(Ask(model="m"), 0, TARIFF) == 100 * 2000
+    with_image = Ask(model="m", output_limit=0, media_parts=1)
+    assert hold_bound_microcredits(with_image, 0, TARIFF) == MEDIA_PART_TOKENS * 2000
+
+
+def test_what_nobody_can_pay_is_refused_without_asking_the_ledger() -> None:
+    with pytest.raises(InsufficientCredits):
+        hold_bound_microcredits(Ask(model="m", output_limit=10**13), 0, TARIFF)
+
+
+def test_refusals() -> None:
+    money = refusal(Refused("balance", None, 5_000_000, 2_500_000, None, ()))
+    assert isinstance(money, InsufficientCredits)
+    assert money.metadata == {
+        "limit_source": "balance",
+        "required": 5_000_000,
+        "available": 2_500_000,
+        "unit": "microcredits",
+    }
+    assert "5 credits" in money.message
+    assert "2.5" in money.message
+    assert money.retry_after_ms is None
+    waiting = refusal(Refused("in_flight", None, 5, 2, None, ()))
+    assert waiting.retry_after_ms == 1000
+    budget = refusal(Refused("budget", Limit("key:k1", "budget_day", 10), 5, 2, 3_600_000, ()))
+    assert (budget.metadata["limit_source"], budget.metadata["scope"]) == ("budget", "key")
+    assert budget.retry_after_ms is None
+    speed = refusal(Refused("tokens", Limit("account", "tokens", 1000), 500, 20, 1500, ()))
+    assert isinstance(speed, RateLimited)
+    assert (speed.retry_after_ms, speed.metadata["ceiling"]) == (1500, 1000)
+
+
+def test_headers_name_the_tightest_limit_in_both_families() -> None:
+    standings = (
+        Standing(Limit("key:k", "requests", 100), 90, 6000),
+        Standing(Limit("account", "requests", 1000), 5, 60_000),
+        Standing(Limit("key:k", "tokens", 5000), -3, None),
+        Standing(Limit("key:k", "concurrent", 3), 1, 0),
+    )
+    assert dict(rate_limit_headers(standings, "openai", 0)) == {
+        b"x-ratelimit-limit-requests": b"1000",
+        b"x-ratelimit-remaining-requests": b"5",
+        b"x-ratelimit-reset-requests": b"60000ms",
+        b"x-ratelimit-limit-tokens": b"5000",
+        b"x-ratelimit-remaining-tokens": b"0",
+        b"x-ratelimit-reset-tokens": b"0ms",
+    }
+    anthropic = dict(rate_limit_headers(standings, "anthropic", 1_700_000_000_000))
+    assert anthropic[b"anthropic-ratelimit-requests-remaining"] == b"5"
+    assert anthropic[b"anthropic-ratelimit-requests-reset"] == b"2023-11-14T22:14:20Z"
