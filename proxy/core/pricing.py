@@ -37,13 +37,17 @@ class Price:
 
     @cached_property
     def dearest_input(self) -> int:
-        """The highest rate that an input token can be billed at, nano-USD per 10^6 tokens."""
-        return max(self._every_rate[name] for name in INPUT_COUNTERS)
+        """The highest rate that the price names for an input token, nano-USD per 10^6 tokens.
+
+        Rates that are only derived (cache writes without one) stay out: most providers never bill them, and a hold that
+        takes every byte for a token covers twice the plain rate anyway.
+        """
+        return max(self.rates[name] for name in INPUT_COUNTERS if name in self.rates)
 
     @cached_property
     def dearest_output(self) -> int:
-        """The highest rate that an output token can be billed at, nano-USD per 10^6 tokens."""
-        return max(self._every_rate[name] for name in OUTPUT_COUNTERS)
+        """The highest rate that the price names for an output token, nano-USD per 10^6 tokens."""
+        return max(self.rates[name] for name in OUTPUT_COUNTERS if name in self.rates)
 
     @cached_property
     def _every_rate(self) -> dict[str, int]:
@@ -74,7 +78,7 @@ class Tariff:
         return self._to_microcredits(self._sum(usage))
 
     def hold_microcredits(self, input_tokens: int, output_tokens: int) -> int:
-        """An upper bound of the charge: every token at the dearest rate of its side."""
+        """An upper bound of the charge: every token at the dearest named rate of its side."""
         return self._to_microcredits(
             input_tokens * self.price.dearest_input + output_tokens * self.price.dearest_output
         )

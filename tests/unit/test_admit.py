@@ -15,11 +15,12 @@ TARIFF = Tariff(Price("m", {"input": 10**9, "output": 2 * 10**9}, "v", assumed_o
 def test_bound_is_every_byte_as_a_token_and_every_token_asked_for() -> None:
     ask = Ask(model="m", output_limit=10, choices=3)
     assert output_bound(ask, TARIFF) == 30
-    # cache writes of an hour are the dearest input: twice the plain rate
-    assert hold_bound_microcredits(ask, 50, TARIFF) == 50 * 2000 + 30 * 2000
+    assert hold_bound_microcredits(ask, 50, TARIFF) == 50 * 1000 + 30 * 2000
+    written = Tariff(Price("m", {"input": 10**9, "cache_write_1h": 3 * 10**9, "output": 0}, "v"), 1000)
+    assert hold_bound_microcredits(ask, 50, written) == 50 * 3000, "the dearest rate that the price names"
     assert hold_bound_microcredits(Ask(model="m"), 0, TARIFF) == 100 * 2000
     with_image = Ask(model="m", output_limit=0, media_parts=1)
-    assert hold_bound_microcredits(with_image, 0, TARIFF) == MEDIA_PART_TOKENS * 2000
+    assert hold_bound_microcredits(with_image, 0, TARIFF) == MEDIA_PART_TOKENS * 1000
 
 
 def test_what_nobody_can_pay_is_refused_without_asking_the_ledger() -> None:
