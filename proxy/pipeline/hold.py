@@ -274,7 +274,9 @@ def _outcome(call: Call, error: BaseException | None) -> str:
         failed = (call.status or 0) >= _FIRST_ERROR_STATUS or (call.meter is not None and call.meter.error)
         return records.UPSTREAM_FAILED if failed else records.COMPLETED
     if isinstance(error, ClientLeft):
-        return records.CLIENT_LEFT
+        # SDKs hang up at the stream's last event, without waiting for the end of the HTTP answer.
+        whole = call.meter is not None and call.meter.complete
+        return records.COMPLETED if whole else records.CLIENT_LEFT
     if isinstance(error, UpstreamTimeout):
         return records.TIMED_OUT
     if isinstance(error, CreditsExhausted):
