@@ -6,9 +6,9 @@ RedisUnavailable (not sent), EpochMismatch, ScriptRefused (Redis refused: out of
 ValueError for arguments that only a defect can produce.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 from proxy.core.errors import Conflict, InvalidRequest, NotFound
 from proxy.core.money import MAX_AMOUNT
@@ -94,11 +94,11 @@ class Ledger:
         """
         keys, args = self._encode_hold(request)
         script = load("hold")
-        give_up_at = asyncio.get_running_loop().time() + REPEAT_WITHIN_S
+        give_up_at = monotonic() + REPEAT_WITHIN_S
         try:
             reply = await self._runner.run(script, keys, args)
         except RedisAmbiguous:
-            await self._runner.ready(give_up_at - asyncio.get_running_loop().time())
+            await self._runner.ready(give_up_at - monotonic())
             reply = await self._translate(script.name, keys, args)
         except ScriptRefused as error:
             raise _translated(error) from error

@@ -17,6 +17,7 @@ import hiredis
 import pytest
 
 from proxy.embedded import find_server
+from proxy.ledger.connection import Argument, encode
 from proxy.lifeline import Child, spawn
 
 READY_WITHIN_S = 20.0
@@ -74,12 +75,12 @@ class RedisServer:
         """SIGSTOP and SIGCONT make a server that is there and does not answer."""
         os.kill(self.pid, number)
 
-    def command(self, *args: str | bytes | int) -> Any:
+    def command(self, *args: Argument) -> Any:
         """One command on a socket of its own; an error reply is raised."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(READY_WITHIN_S)
             client.connect(str(self.socket_path))
-            client.sendall(hiredis.pack_command(args))
+            client.sendall(encode(args))
             reader = hiredis.Reader(notEnoughData=Ellipsis)
             while (reply := reader.gets()) is Ellipsis:
                 piece = client.recv(1 << 16)
