@@ -307,6 +307,7 @@ async def _watch_loop(metrics: Metrics) -> None:
 def _settle_memory() -> None:
     """What is alive now stays: the collector need not look at it for every call."""
     gc.collect()
+    gc.set_threshold(20_000, 50, 100)
     gc.freeze()
 
 

@@ -1,6 +1,7 @@
 """A call: one client request end to end, as the rooms of the pipeline learn about it.
 
-Instants: `at_ms` is Unix milliseconds, everything ending in `_at` and `started` are loop seconds.
+Instants: `at_ms` is Unix milliseconds, everything ending in `_at` and `started` are monotonic seconds (the event
+loop's clock is coarser, and asking for the running loop costs a system call).
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ settles or releases it once. Refusals before the hold cost nothing and leave no 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -107,7 +106,7 @@ class Pipeline:
             raise
 
     async def _read_call(self, exchange: Exchange, call_id: str) -> Call:
-        at_ms, started = self._clock.now_ms(), asyncio.get_running_loop().time()
+        at_ms, started = self._clock.now_ms(), self._clock.monotonic()
         target = self._paths.match(exchange)
         credential = credential_of(exchange.headers)
         caller = await self._authenticator.identify(credential)
@@ -138,8 +137,7 @@ class Pipeline:
             raise ClientLeft
         upstream = open_upstream(call)
         exchange.on_left = lambda: upstream.abort(ClientLeft())
-        loop = asyncio.get_running_loop()
-        call.forwarded_at = loop.time()
+        call.forwarded_at = self._clock.monotonic()
         self._metrics.overhead.observe((), call.forwarded_at - call.started)
         try:
             try:
@@ -150,7 +148,7 @@ class Pipeline:
         finally:
             exchange.on_left = None
             upstream.close()
-            self._observe(call, loop.time())
+            self._observe(call, self._clock.monotonic())
 
     def _observe(self, call: Call, now: float) -> None:
         provider = (call.route.endpoint.provider,)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -75,7 +76,7 @@ class Credits:
         tasks.every("hold renewal", 1.0, self._renew)
 
     async def _renew(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         due = [hold for hold in self.open.values() if hold.renewal_due(now)]
         # The scripts of all of them leave in one write.
         await asyncio.gather(*(hold.renew() for hold in due))
@@ -118,7 +119,7 @@ class Hold:
         self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
         held = await self._admit(tokens_taken(call.ask, len(call.body), call.tariff))
         self.standings = held.standings
-        self._renewed_at = asyncio.get_running_loop().time()
+        self._renewed_at = monotonic()
         self._credits.open[call.call_id] = self
         return self
 
@@ -188,7 +189,7 @@ class Hold:
             raise CreditsExhausted
 
     def renewal_due(self, now: float) -> bool:
-        """Whether the lease or the checkpoint wants renewing. `now` in loop seconds."""
+        """Whether the lease or the checkpoint wants renewing. `now` in monotonic seconds."""
         config = self._credits.config
         lease = config.lease_s / 3
         interval = lease if self.call.meter is None else min(config.checkpoint_s, lease)
@@ -218,7 +219,7 @@ class Hold:
             return None
         finally:
             self._extending = False
-            self._renewed_at = asyncio.get_running_loop().time()
+            self._renewed_at = monotonic()
         if isinstance(extended, Gone):
             return None
         self.amount = extended.amount_microcredits

@@ -5,7 +5,7 @@ Amounts are microcredits and nano-USD, instants Unix milliseconds. The draft is 
 
 from __future__ import annotations
 
-import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.core import records
@@ -78,7 +78,7 @@ async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, 
         _price(record, call, await _counted(call, counter))
     if record.charge_microcredits > MAX_AMOUNT:  # no account can pay that: the figures are not believed
         record.settlement_basis, record.charge_microcredits = records.HOLD, hold_microcredits
-    record.duration_ms = round((asyncio.get_running_loop().time() - call.started) * 1000)
+    record.duration_ms = round((monotonic() - call.started) * 1000)
     if call.first_byte_at is not None:
         record.time_to_first_byte_ms = round((call.first_byte_at - call.started) * 1000)
     return record

@@ -6,7 +6,7 @@ breaks off looks broken off to the client: a clean end is only ever the provider
 
 from __future__ import annotations
 
-import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.core.money import format_credits
@@ -30,7 +30,7 @@ _FIRST_ERROR_STATUS = 400
 async def relay(call: Call, answer: UpstreamExchange, hold: Hold) -> None:
     """Passes the answer on and meters it; settles before the client sees its end."""
     call.status = answer.status
-    call.first_byte_at = asyncio.get_running_loop().time()
+    call.first_byte_at = monotonic()
     sse = _content_type(answer).startswith(b"text/event-stream")
     if answer.status < _FIRST_ERROR_STATUS:
         call.meter = call.operation.meter(call.ask, sse=sse)
