@@ -162,7 +162,7 @@ async def _worker(start: Start) -> None:
         reloader = Reloader(start.read_again, routes, pipeline, authenticator, tasks)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
         metrics.flush()  # the library is imported now, and not while calls wait
-        tasks.every("metrics", METRICS_FLUSH_S, _flusher(metrics))
+        tasks.every("metrics", METRICS_FLUSH_S, _worker_flusher(metrics, stores.ledger))
         _settle_memory()
         _say_ready()
         await stop.wait()
@@ -277,6 +277,18 @@ def _health(config: Config, stores: Stores) -> Health:
 
 def _flusher(metrics: Metrics) -> Callable[[], Awaitable[None]]:
     async def flush() -> None:
+        metrics.flush()
+
+    return flush
+
+
+def _worker_flusher(metrics: Metrics, ledger: Ledger) -> Callable[[], Awaitable[None]]:
+    seen = 0
+
+    async def flush() -> None:
+        nonlocal seen
+        metrics.ambiguous.add((), ledger.ambiguous_holds - seen)
+        seen = ledger.ambiguous_holds
         metrics.flush()
 
     return flush

@@ -65,6 +65,7 @@ class Ledger:
 
     def __init__(self, runner: ScriptRunner, partitions: int, epoch: str) -> None:
         self._runner = runner
+        self.ambiguous_holds = 0  # admissions whose reply was lost, for metrics
         self._epoch = check_id(epoch, "epoch").encode()
         self._partitions = tuple(Partition.at(number) for number in range(partitions))
 
@@ -98,6 +99,7 @@ class Ledger:
         try:
             reply = await self._runner.run(script, keys, args)
         except RedisAmbiguous:
+            self.ambiguous_holds += 1
             await self._runner.ready(give_up_at - monotonic())
             reply = await self._translate(script.name, keys, args)
         except ScriptRefused as error:
