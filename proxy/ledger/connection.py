@@ -130,7 +130,8 @@ class RedisConnection:
         """Waits until the connection is up; False when it is not after `timeout_s` seconds."""
         if self._link is None and timeout_s > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._up.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._up.wait()
         return self._link is not None
 
     def execute(self, *args: Argument) -> asyncio.Future[Any]:
@@ -153,14 +154,14 @@ class RedisConnection:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                await asyncio.wait_for(self._connect(), self._timeout_s + 1.0)
+                async with asyncio.timeout(self._timeout_s + 1.0):  # wait_for may swallow the cancellation of `close`
+                    await self._connect()
             except (OSError, FareboxError) as error:  # TimeoutError is an OSError
                 self._why_down = f"{type(error).__name__}: {_reason(error)}"
                 log.debug("no connection to Redis: %s", self._why_down)
             else:
                 connected_at = loop.time()
                 await self._lost.wait()
-                self._drop("connection lost")
                 if loop.time() - connected_at >= HEALTHY_AFTER_S:
                     pause_s = FIRST_PAUSE_S
                     continue
@@ -176,6 +177,8 @@ class RedisConnection:
         except BaseException:
             link.abort()
             raise
+        if link.lost:
+            raise RedisUnavailable("The connection to the credit store was lost.")
         self._link = link
         self._up.set()
         log.info("connected to Redis")
@@ -185,8 +188,13 @@ class RedisConnection:
     async def _open(self) -> Link:
         loop, address, lost = asyncio.get_running_loop(), self._address, self._lost
 
+        def lose(link: Link) -> None:
+            if link is self._link:
+                self._drop("connection lost")  # at once: nobody must be told that a lost connection is ready
+            lost.set()
+
         def protocol() -> Link:
-            return Link(self._timeout_s, self._max_pending, lost.set)
+            return Link(self._timeout_s, self._max_pending, lose)
 
         if address.path is not None:
             _, link = await loop.create_unix_connection(protocol, address.path)

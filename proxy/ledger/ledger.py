@@ -248,6 +248,12 @@ class Ledger:
             int(reply[0]), int(reply[1]), texts[0] or None, tuple(zip(texts[1::2], texts[2::2], strict=True))
         )
 
+    async def drop_stray(self, partition: Partition, call_id: str) -> None:
+        """Removes a deadline whose hold is missing (an account empty in `due_holds`); a hold that is there stays."""
+        hold = partition.hold(check_id(call_id, "call_id"))
+        keys = (partition.epoch, partition.account(""), hold, partition.deadlines, partition.stream)
+        await self._translate("expire", keys, (self._epoch, call_id, "", POLICIES[0]))
+
     async def trim(self, partition: Partition) -> tuple[int, int]:
         """Drops stream entries that every group has acknowledged; how many were dropped, how many are left."""
         dropped, left = await self._translate("trim", (partition.stream,), ())

@@ -21,7 +21,7 @@ NO_REPLY_YET = object()
 class Link(asyncio.Protocol):
     """The protocol of one socket. `timeout_s` bounds the age of the oldest unanswered command, in seconds."""
 
-    def __init__(self, timeout_s: float, max_pending: int, on_lost: Callable[[], None]) -> None:
+    def __init__(self, timeout_s: float, max_pending: int, on_lost: Callable[["Link"], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout_s = timeout_s
         self._max_pending = max_pending
@@ -94,7 +94,7 @@ class Link(asyncio.Protocol):
                 waiter.set_exception(error("The connection to the credit store was lost."))
         self._waiters.clear()
         self._outbox.clear()
-        self._on_lost()
+        self._on_lost(self)
 
     def _flush(self) -> None:
         outbox = self._outbox

@@ -12,7 +12,6 @@ from proxy.ledger.ledger import Ledger
 log = logging.getLogger("farebox.reaper")
 
 BATCH = 100  # holds asked for at once
-NO_ACCOUNT = "none"  # stands for the account of a deadline whose hold is missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Reaper:
         expired = charged = 0
         while True:
             due = await self._ledger.due_holds(partition, BATCH)
-            ended = [await self._expire(call_id, account_id) for call_id, account_id in due.calls]
+            ended = [await self._expire(partition, call_id, account_id) for call_id, account_id in due.calls]
             new = [end for end in ended if end is not None]
             expired += len(new)
             charged += sum(end.charge_microcredits for end in new)
@@ -69,9 +68,12 @@ class Reaper:
         age_ms = None if began_ms is None else max(0, due.now_ms - began_ms)
         return Sweep(expired, charged, max(0, due.open_holds - len(new)), age_ms)
 
-    async def _expire(self, call_id: str, account_id: str) -> Ended | None:
+    async def _expire(self, partition: Partition, call_id: str, account_id: str) -> Ended | None:
         """The end of a hold, if it was this reaper that ended it."""
-        outcome = await self._ledger.expire(account_id or NO_ACCOUNT, call_id, self._policy)
+        if not account_id:
+            await self._ledger.drop_stray(partition, call_id)
+            return None
+        outcome = await self._ledger.expire(account_id, call_id, self._policy)
         if not isinstance(outcome, Ended) or outcome.repeated or outcome.state != EXPIRED:
             return None
         if self._on_expired is not None:

@@ -16,7 +16,7 @@ STEPS = 50
 def compare(server: RedisServer, histories: int) -> None:
     """Drives this many histories of 50 steps; raises with the shortest one where scripts and model differ."""
     machine = type("Machine", (LedgerMachine,), {"server": server})
-    run_state_machine_as_test(machine, settings=_settings(histories))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(machine, settings=_settings(histories))
 
 
 def notices(server: RedisServer, mutation: Mutation, histories: int) -> bool:
@@ -25,7 +25,7 @@ def notices(server: RedisServer, mutation: Mutation, histories: int) -> bool:
     machine = type("Mutated", (LedgerMachine,), {"server": server, "mutation": mutation})
     try:
         with redirect_stdout(StringIO()):
-            run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            run_state_machine_as_test(
                 machine, settings=settings(_settings(histories), derandomize=True, phases=[Phase.generate])
             )
     except (AssertionError, ValueError):  # the sides differ, or are not equally long
