@@ -28,6 +28,7 @@ state_dir = {state_dir}
 [admin]
 listen = {admin_listen}
 token = {admin_token}
+open_metrics = true                       # Prometheus on this machine scrapes without the token
 
 [keys]
 pepper = {pepper}
