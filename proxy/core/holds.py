@@ -161,7 +161,7 @@ class LedgerModel:
             return Stale()
         if amount > available:
             source = IN_FLIGHT if amount <= account.posted else BALANCE
-            return Refused(source, None, amount, available, None, standings)
+            return Refused(source, None, amount, max(available, -MAX_AMOUNT), None, standings)
         for look in looks:
             if look.needed > look.left:
                 source = BUDGET if look.limit.kind in BUDGET_KINDS else look.limit.kind

@@ -94,7 +94,8 @@ if existing then
   return reply
 end
 if amount > posted - held then
-  reply = { 'refused', amount <= posted and -1 or 0, amount, posted - held, -1 }
+  -- What is said to be available stays within what a double counts exactly.
+  reply = { 'refused', amount <= posted and -1 or 0, amount, math.max(posted - held, -MAX), -1 }
   look(false)
   return reply
 end
