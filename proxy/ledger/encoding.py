@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
+from typing import Any
 
 from proxy.core.limits import (
     BUDGET_DAY,
@@ -51,7 +52,7 @@ HOLD_NUMBERS = Struct("<qqqq")  # version, amount, tokens, lease
 EXTEND_NUMBERS = Struct("<qqqq")  # step, amount, checkpoint, lease
 SETTLE_NUMBERS = Struct("<qq")  # charge, tokens
 
-Reply = Sequence[bytes | int]
+Reply = Sequence[Any]  # bytes and int
 
 
 def check_amount(value: int, name: str, *, lowest: int = 0, highest: int = MAX_AMOUNT) -> int:
@@ -70,7 +71,7 @@ def check_text(value: str | bytes, name: str, most_bytes: int = MAX_TEXT_BYTES) 
 
 
 @lru_cache(maxsize=MAX_CACHED_LIMITS)
-def encode_limits(partition: Partition, account_id: str, limits: tuple[Limit, ...]) -> tuple[tuple[bytes, ...], bytes]:
+def encode_limits(partition_number: int, account_id: str, limits: tuple[Limit, ...]) -> tuple[tuple[bytes, ...], bytes]:
     """The keys of a hold's limits, and their kinds and ceilings packed. Raises ValueError."""
     if len(limits) > MAX_LIMITS:
         raise ValueError(f"a hold has at most {MAX_LIMITS} limits")
@@ -80,6 +81,7 @@ def encode_limits(partition: Partition, account_id: str, limits: tuple[Limit, ..
         check_amount(limit.ceiling, f"the ceiling of {limit.kind}", highest=MAX_SPEED if is_speed else MAX_AMOUNT)
         check_text(limit.scope, "the scope of a limit", MAX_SCOPE_BYTES)
         packed += LIMIT_ROW.pack(LETTERS[limit.kind].encode(), limit.ceiling)
+    partition = Partition.at(partition_number)
     keys = tuple(partition.limit(account_id, LETTERS[limit.kind], limit.scope) for limit in limits)
     if len(set(keys)) < len(keys):
         raise ValueError("two limits of one hold have the same scope and kind")
@@ -88,9 +90,10 @@ def encode_limits(partition: Partition, account_id: str, limits: tuple[Limit, ..
 
 def read_standings(limits: tuple[Limit, ...], reply: Reply, start: int) -> tuple[Standing, ...]:
     """The pairs (remaining, ms) of a hold's reply from `start` on, each with its limit."""
+    numbers = iter(reply[start:])
     return tuple(
-        Standing(limit, max(0, int(reply[place])), None if reply[place + 1] == -1 else int(reply[place + 1]))
-        for place, limit in zip(range(start, len(reply), 2), limits, strict=True)
+        Standing(limit, max(0, remaining), None if reset_ms == -1 else reset_ms)
+        for limit, remaining, reset_ms in zip(limits, numbers, numbers, strict=True)
     )
 
 
@@ -98,7 +101,7 @@ def read_hold(limits: tuple[Limit, ...], reply: Reply) -> Held | Refused | Stale
     """The outcome of the hold script; None where a hold with this id has already ended."""
     outcome = reply[0]
     if outcome == b"held":
-        return Held(int(reply[1]), int(reply[2]), read_standings(limits, reply, 3))
+        return Held(reply[1], reply[2], read_standings(limits, reply, 3))
     if outcome == b"refused":
         return _read_refused(limits, reply)
     if outcome == b"stale":
@@ -107,7 +110,7 @@ def read_hold(limits: tuple[Limit, ...], reply: Reply) -> Held | Refused | Stale
 
 
 def _read_refused(limits: tuple[Limit, ...], reply: Reply) -> Refused:
-    place, required, available, retry_ms = (int(number) for number in reply[1:5])
+    place, required, available, retry_ms = reply[1:5]
     limit = limits[place - 1] if place > 0 else None
     if limit is None:
         source = BALANCE if place == 0 else IN_FLIGHT
@@ -120,5 +123,4 @@ def _read_refused(limits: tuple[Limit, ...], reply: Reply) -> Refused:
 def read_ended(reply: Reply) -> Ended:
     """The outcome of settle, release and expire."""
     state, repeated, charge, posted, held = reply
-    assert isinstance(state, bytes)
-    return Ended(state.decode(), repeated == 1, int(charge), int(posted), int(held))
+    return Ended(state.decode(), repeated == 1, charge, posted, held)

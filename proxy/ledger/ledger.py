@@ -136,7 +136,7 @@ class Ledger:
             check_text(draft, "draft", MAX_RECORD_BYTES),
         )
         reply = await self._translate("extend", self._hold_keys(account_id, call_id), args)
-        return Gone() if reply[0] == b"gone" else Extended(reply[1] == 1, int(reply[2]))
+        return Gone() if reply[0] == b"gone" else Extended(reply[1] == 1, reply[2])
 
     async def settle(
         self, account_id: str, call_id: str, charge_microcredits: int, tokens: int, record: bytes
@@ -165,7 +165,7 @@ class Ledger:
             raise ValueError(f"the policy must be one of {', '.join(POLICIES)}")
         args = (self._epoch, call_id, account_id, policy)
         reply = await self._translate("expire", self._end_keys(account_id, call_id), args)
-        return NotDue(int(reply[1])) if reply[0] == b"not_due" else read_ended(reply)
+        return NotDue(reply[1]) if reply[0] == b"not_due" else read_ended(reply)
 
     async def credit(  # noqa: PLR0917 - see extend
         self,
@@ -203,7 +203,7 @@ class Ledger:
         reply = await self._translate("credit", keys, args)
         if reply[0] == b"unknown_account":
             raise NotFound("There is no such account in the ledger.")
-        seq, before, after, at_ms = (int(number) for number in reply[2:6])
+        seq, before, after, at_ms = reply[2:6]
         return Credited(seq, before, after, at_ms, reply[1] == 1)
 
     async def open_account(self, account_id: str, version: int) -> bool:
@@ -218,7 +218,7 @@ class Ledger:
         partition = self.partition_of(account_id)
         keys = (partition.epoch, partition.account(check_id(account_id, "account_id")))
         reply = await self._translate("set_version", keys, (self._epoch, check_amount(version, "version")))
-        return int(reply[1]) if reply[0] == b"known" else None
+        return reply[1] if reply[0] == b"known" else None
 
     async def balance(self, account_id: str) -> Balance | None:
         """The account and the sum of its open holds at one instant; None where it is unknown."""
@@ -235,7 +235,7 @@ class Ledger:
                 if balance.account_id not in seen:
                     seen.add(balance.account_id)
                     yield balance
-            cursor = _text(reply[0])
+            cursor = reply[0].decode()
             if cursor == "0":
                 return
 
@@ -243,10 +243,8 @@ class Ledger:
         """At most `most` holds of a partition whose deadline has passed, and how many are open."""
         args = (self._epoch, partition.prefix, check_amount(most, "most"))
         reply = await self._translate("due", (partition.epoch, partition.deadlines), args)
-        texts = [_text(item) for item in reply[2:]]
-        return DueHolds(
-            int(reply[0]), int(reply[1]), texts[0] or None, tuple(zip(texts[1::2], texts[2::2], strict=True))
-        )
+        texts = [item.decode() for item in reply[2:]]
+        return DueHolds(reply[0], reply[1], texts[0] or None, tuple(zip(texts[1::2], texts[2::2], strict=True)))
 
     async def drop_stray(self, partition: Partition, call_id: str) -> None:
         """Removes a deadline whose hold is missing (an account empty in `due_holds`); a hold that is there stays."""
@@ -257,7 +255,7 @@ class Ledger:
     async def trim(self, partition: Partition) -> tuple[int, int]:
         """Drops stream entries that every group has acknowledged; how many were dropped, how many are left."""
         dropped, left = await self._translate("trim", (partition.stream,), ())
-        return int(dropped), int(left)
+        return dropped, left
 
     async def _snapshot(self, partition: Partition, cursor: str, *account_ids: str) -> Reply:
         keys = (partition.epoch, partition.accounts, partition.deadlines)
@@ -274,7 +272,7 @@ class Ledger:
     def _encode_hold(self, request: HoldRequest) -> tuple[Sequence[bytes], Args]:
         account_id, call_id = check_id(request.account_id, "account_id"), check_id(request.call_id, "call_id")
         partition = self.partition_of(account_id)
-        limit_keys, limits = encode_limits(partition, account_id, request.limits)
+        limit_keys, limits = encode_limits(partition.number, account_id, request.limits)
         numbers = HOLD_NUMBERS.pack(
             check_amount(request.version, "version"),
             check_amount(request.amount_microcredits, "amount"),
@@ -292,12 +290,12 @@ class Ledger:
         return keys, (self._epoch, call_id, account_id, numbers, limits, draft)
 
     def _hold_keys(self, account_id: str, call_id: str) -> tuple[bytes, ...]:
-        partition = self.partition_of(check_id(account_id, "account_id"))
-        hold = partition.hold(check_id(call_id, "call_id"))
-        return partition.epoch, partition.account(account_id), hold, partition.deadlines
+        return self._end_keys(account_id, call_id)[:-1]
 
     def _end_keys(self, account_id: str, call_id: str) -> tuple[bytes, ...]:
-        return (*self._hold_keys(account_id, call_id), self.partition_of(account_id).stream)
+        partition = self.partition_of(check_id(account_id, "account_id"))
+        hold = partition.hold(check_id(call_id, "call_id"))
+        return partition.epoch, partition.account(account_id), hold, partition.deadlines, partition.stream
 
 
 def _translated(error: ScriptRefused) -> Exception:
@@ -311,11 +309,6 @@ def _translated(error: ScriptRefused) -> Exception:
     return error
 
 
-def _text(item: bytes | int) -> str:
-    assert isinstance(item, bytes)
-    return item.decode()
-
-
 def _read_balances(reply: Reply) -> list[Balance]:
     rows = (reply[place : place + 8] for place in range(1, len(reply), 8))
-    return [Balance(_text(row[0]), *(int(number) for number in row[1:])) for row in rows]
+    return [Balance(row[0].decode(), *row[1:]) for row in rows]

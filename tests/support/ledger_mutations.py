@@ -29,7 +29,7 @@ MUTATIONS = (
     Mutation("spending passes 2^53-1", "if more > MAX - spent or spent + more < 0", "if false", "settle"),
     Mutation("tokens are corrected the wrong way", "known_tokens - tokens, ended", "tokens - known_tokens, ended", "settle"),
     Mutation("a call keeps its place", "math.max(0, used - ended)", "used", "settle"),
-    Mutation("a late call counts in the new period", "elseif at == periods[i] then", "else", "settle"),
+    Mutation("a late call counts in the new period", "elseif at == period then", "else", "settle"),
     Mutation("a late result is charged again", "= charge - expired_charge, expired", "= charge, expired", "settle"),
     Mutation("a late result is corrected twice", "'correction', 'C', 'corrected', 0", "'correction', 'X', 'corrected', 0", "settle"),
     Mutation("a late release changes nothing", "(found ~= 88 or letter == 'X')", "true", "release"),

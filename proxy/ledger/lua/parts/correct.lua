@@ -2,24 +2,29 @@
 -- took (or less), `spare` tokens are given back (or were missing), and it gives up its place where `ended` is 1. A budget
 -- whose period is over since the hold is left alone: the call belongs to the period that it began in.
 local function correct_limits(changes, taken, more, spare, ended)
-  local kinds, ceilings, periods, keys, place, count = {}, {}, {}, {}, 1, 0
+  if taken == '' then return end
+  local keys, place, count = {}, 1, 0
   while place <= #taken do
+    local _, key
     count = count + 1
-    kinds[count], ceilings[count], periods[count], keys[count], place = parse(TAKEN, taken, place)
+    _, _, _, key, place = parse(TAKEN, taken, place)
+    keys[count] = key
   end
-  local uses = count > 0 and call('MGET', unpack(keys))
+  local uses, last = call('MGET', unpack(keys)), #changes
+  place = 1
   for i = 1, count do
+    local kind, ceiling, period, key
+    kind, ceiling, period, key, place = parse(TAKEN, taken, place)
     if uses[i] then
-      local kind, used, at = kinds[i], parse(LIMIT, uses[i])
+      local used, at = parse(LIMIT, uses[i])
       if kind == 116 then -- t: a debt is bounded by one minute's worth
-        used = math.max(-60000 * ceilings[i], used + 60000 * math.max(spare, -2 * ceilings[i]))
+        used = math.max(-60000 * ceiling, used + 60000 * math.max(spare, -2 * ceiling))
       elseif kind == 99 then -- c
         used = math.max(0, used - ended)
-      elseif at == periods[i] then
+      elseif at == period then
         if more > MAX - used then used = MAX else used = math.max(0, used + more) end
       end
-      changes[#changes + 1] = keys[i]
-      changes[#changes + 1] = pack(LIMIT, used, at)
+      changes[last + 1], changes[last + 2], last = key, pack(LIMIT, used, at), last + 2
     end
   end
 end
