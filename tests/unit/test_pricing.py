@@ -33,7 +33,9 @@ def test_charge_is_the_exact_sum_rounded_up_once(
 
 
 @given(rates, usages, st.integers(1, 10**6), st.integers(1, 10**7))
-def test_hold_is_never_below_the_charge_of_named_rates(rate: dict[str, int], usage: Usage, per_usd: int, markup_ppm: int) -> None:
+def test_hold_is_never_below_the_charge_of_named_rates(
+    rate: dict[str, int], usage: Usage, per_usd: int, markup_ppm: int
+) -> None:
     tariff = Tariff(Price("m", rate, "v"), per_usd, markup_ppm)
     usage = Usage({name: count for name, count in usage.counters.items() if name in rate})
     assert tariff.hold_microcredits(usage.input_tokens, usage.output_tokens) >= tariff.charge_microcredits(usage)
