@@ -47,7 +47,7 @@ class Verdict:
 
 _NGINX = Against.NGINX
 _ONE = Against.ONE_WORKER
-_NOT_EXPOSED = "Farebox does not expose its event loop's longest stall yet"
+_NOT_EXPOSED = "the bench does not read farebox_event_loop_lag_seconds yet"
 
 BUDGETS = (
     Budget("CPU a small call, 64 clients", "small", "cpu_us_a_call", (15, 4.5, 2.5), "x nginx", _NGINX),
