@@ -28,6 +28,7 @@ class Call:
     started: float
     exchange: Exchange
     operation: Operation
+    suffix: str
     credential: bytes = field(repr=False)
     caller: Caller
     body: bytes = field(repr=False)

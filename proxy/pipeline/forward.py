@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def open_upstream(call: Call) -> UpstreamExchange:
     """The exchange with the provider, with nothing sent yet."""
     endpoint = call.route.endpoint
-    target = endpoint.base_path + call.operation.suffix + _query(call)
+    target = endpoint.base_path + call.suffix + _query(call)
     body = call.operation.outgoing(call.body, call.ask)
     return endpoint.client.open(b"POST", target.encode("latin-1"), request_headers(call), body)
 

@@ -121,6 +121,7 @@ class Pipeline:
             started=started,
             exchange=exchange,
             operation=target.operation,
+            suffix=target.suffix,
             credential=credential,
             caller=caller,
             body=body,

@@ -26,9 +26,10 @@ _MAX_TAG_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a path means: an operation, and the provider where the path names one."""
+    """What a path means: an operation, what follows the provider's base URL, and the provider where the path names one."""
 
     operation: Operation
+    suffix: str
     provider: str | None
 
 
@@ -40,10 +41,12 @@ class Paths:
         self._targets: dict[str, Target] = {}
         self._dialects: dict[str, str] = {}
         for operation in operations:
-            self._targets[operation.shared_path] = Target(operation, None)
-            for provider, bases in endpoints.items():
-                if (base := bases.get(operation.dialect)) is not None:
-                    self._targets[f"/{provider}{base}{operation.suffix}"] = Target(operation, provider)
+            for path in operation.paths:
+                if path.shared is not None:
+                    self._targets[path.shared] = Target(operation, path.suffix, None)
+                for provider, bases in endpoints.items():
+                    if (base := bases.get(operation.dialect)) is not None:
+                        self._targets[f"/{provider}{base}{path.suffix}"] = Target(operation, path.suffix, provider)
         for provider, bases in endpoints.items():
             self._dialects[provider] = next(iter(bases))
 

@@ -31,10 +31,9 @@ async def relay(call: Call, answer: UpstreamExchange, hold: Hold) -> None:
     """Passes the answer on and meters it; settles before the client sees its end."""
     call.status = answer.status
     call.first_byte_at = monotonic()
-    sse = _content_type(answer).startswith(b"text/event-stream")
     if answer.status < _FIRST_ERROR_STATUS:
-        call.meter = call.operation.meter(call.ask, sse=sse)
-    if sse and call.meter is not None:
+        call.meter = call.operation.meter(call.ask, _content_type(answer))
+    if call.meter is not None and call.meter.streams:
         await _relay_stream(call, answer, hold, b"")
         return
     whole, rest_follows = await _collect(answer)

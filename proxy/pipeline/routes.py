@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from proxy.accounts.authenticator import Authenticator
     from proxy.config import Config, Provider
     from proxy.pipeline.handle import Pipeline
-    from proxy.tasks import Tasks
 
 log = logging.getLogger("farebox.routes")
 
@@ -33,10 +32,18 @@ class Routes:
         self.paths = Paths(OPERATIONS, base_paths(config.providers))
         self.router = Router(self._endpoints, config.price_book(), config)
 
+    def retire(self) -> None:
+        """Replaced: calls that chose their route here still go through, and their connections close behind them."""
+        for client in self._clients():
+            client.retire()
+
     async def close(self) -> None:
         """Opens no more calls; those in progress go on."""
-        for client in {endpoint.client for endpoint in self._endpoints}:
+        for client in self._clients():
             await client.close()
+
+    def _clients(self) -> set[UpstreamClient]:
+        return {endpoint.client for endpoint in self._endpoints}
 
 
 class Reloader:
@@ -48,13 +55,11 @@ class Reloader:
         routes: Routes,
         pipeline: Pipeline,
         authenticator: Authenticator,
-        tasks: Tasks,
     ) -> None:
         self._read_again = read_again
         self.routes = routes
         self._pipeline = pipeline
         self._authenticator = authenticator
-        self._tasks = tasks
 
     def reload(self) -> None:
         """Takes the configuration up as it stands; one that is wrong changes nothing."""
@@ -67,7 +72,7 @@ class Reloader:
         before, self.routes = self.routes, fresh
         self._pipeline.reroute(fresh.paths, fresh.router)
         self._authenticator.use_default_limits(default_limits(config))
-        self._tasks.spawn("close old connections", before.close())
+        before.retire()
         log.info("reloaded: %d providers, %d prices", len(config.providers), len(config.prices))
 
 

@@ -10,10 +10,18 @@ import msgspec
 
 from proxy.core.errors import InvalidRequest
 from proxy.providers.anthropic_usage import Report
-from proxy.providers.dialect import Ask, Meter
+from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.prompts import count_media, texts_of
-from proxy.providers.reading import MAX_OUTPUT_LIMIT, is_array, read_count, read_model, read_switch, top_level
+from proxy.providers.reading import (
+    MAX_OUTPUT_LIMIT,
+    is_array,
+    read_count,
+    read_model,
+    read_switch,
+    top_level,
+    with_model,
+)
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
 METERED = frozenset(("model", "messages", "system", "stream", "max_tokens"))
@@ -64,10 +72,11 @@ class Messages:
     """`POST /v1/messages`."""
 
     dialect = "anthropic"
-    suffix = "/v1/messages"
-    shared_path = "/v1/messages"
+    method = "POST"
+    paths: tuple[Path, ...] = (Path("/v1/messages", "/v1/messages"),)
+    billing = BILLED
 
-    def read(self, body: bytes) -> Ask:
+    def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:  # noqa: ARG002 - everything is in the body
         """What the request asks for; `max_tokens` is required, as Anthropic requires it."""
         members = top_level(body, METERED)
         messages = members.get("messages")
@@ -83,13 +92,13 @@ class Messages:
             media_parts=count_media(messages),
         )
 
-    def outgoing(self, body: bytes, ask: Ask) -> bytes:  # noqa: ARG002 - other dialects have something to ask for
+    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - see meter
         """The same bytes: a stream tells its usage unasked."""
-        return body
+        return body if model is None else with_model(body, model)
 
-    def meter(self, ask: Ask, *, sse: bool) -> Meter:  # noqa: ARG002 - see outgoing
+    def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - other dialects have something to ask for
         """A meter for a stream or for one document."""
-        return _Stream() if sse else _Document()
+        return _Stream() if is_sse(content_type) else _Document()
 
     def prompt_text(self, body: bytes) -> str:
         """System prompt, messages and tools."""

@@ -3,27 +3,63 @@
 Counts are tokens. Nothing here does I/O, and nothing keeps a prompt longer than the call that it is given to.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
 
 from proxy.core.usage import Usage
 
+JSON = b"application/json"
+SSE = b"text/event-stream"
+
+BILLED = "billed"
+FREE = "free"
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What a request says outside its body: `params` captured from its path (percent-decoded), its raw query, its type."""
+
+    params: Mapping[str, str] = {}
+    query: str = ""
+    content_type: bytes = JSON
+
+
+NO_HEAD = Head()
+
+
+class Path(msgspec.Struct, frozen=True, gc=False):
+    """Where an operation is: `suffix` follows the provider's base URL, `shared` is what Farebox offers without a provider.
+
+    Both are templates of literal text and `{name}` parts; a part matches within one segment, up to the text behind it:
+    `/v1beta/models/{model}:generateContent`. `shared` is None where the operation has no path without a provider.
+    """
+
+    suffix: str
+    shared: str | None
+
 
 class Ask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What one request asks for, as far as money and routing care.
 
-    `output_limit` bounds the output tokens of one choice (None: the caller gave no limit), `choices` multiplies it.
-    `usage_asked` says that the caller wants the stream's usage chunk for itself. `media_parts` counts the parts whose
-    tokens do not follow from their bytes: images, audio, files.
+    `model` is empty where a request names none (a response that is fetched again). `input_bound` bounds the input tokens
+    where the body's bytes do not (None: a token is at least a byte). `output_limit` bounds the output tokens of one
+    choice (None: the caller gave no limit), `choices` multiplies it. `units` bounds what is not counted in tokens, by
+    counter: characters, seconds, images. `usage_asked` says that the caller wants the stream's usage chunk for itself.
+    `media_parts` counts the parts whose tokens do not follow from their bytes: images, audio, files. `service_tier` is
+    the tier asked for, in the provider's own word. `resources` are ids of stored objects that the request refers to.
     """
 
     model: str
     stream: bool = False
+    input_bound: int | None = None
     output_limit: int | None = None
     choices: int = 1
+    units: Mapping[str, int] = {}
     usage_asked: bool = False
     media_parts: int = 0
+    service_tier: str | None = None
+    resources: tuple[str, ...] = ()
 
 
 class Meter(Protocol):
@@ -46,6 +82,18 @@ class Meter(Protocol):
 
     unread_events: int
     """Events that were passed on but could not be read: malformed or longer than the bound."""
+
+    streams: bool
+    """The answer is relayed piece by piece; otherwise it is held until it is whole, so that its head can say its charge."""
+
+    service_tier: str | None
+    """The tier that the provider says it served, in its own word."""
+
+    resource: str | None
+    """The id under which the provider keeps the answer, where it can be fetched or continued later."""
+
+    pending: bool
+    """The provider goes on working after this answer; its usage comes when the resource is fetched."""
 
     @property
     def output_events(self) -> int:
@@ -74,23 +122,34 @@ class Meter(Protocol):
 
 
 class Operation(Protocol):
-    """One metered path of a dialect."""
+    """One path of a dialect that is open, with its rule for what it costs."""
 
     dialect: str
-    suffix: str
-    """What follows the provider's base URL: /chat/completions, /v1/messages."""
+    method: str
+    paths: tuple[Path, ...]
 
-    shared_path: str
-    """Where Farebox offers it without naming a provider: /v1/chat/completions, /v1/messages."""
+    billing: str
+    """BILLED or FREE. Free: the provider bills nothing for it (counting tokens, lists); authenticated and limited all the same."""
 
-    def read(self, body: bytes) -> Ask:
-        """Read a request body; raises InvalidRequest naming the member that is wrong or ambiguous."""
+    def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:
+        """Read a request; raises InvalidRequest naming the member that is wrong or ambiguous."""
 
-    def outgoing(self, body: bytes, ask: Ask) -> bytes:
-        """The body to send: the very same object unless usage has to be asked for on the caller's behalf."""
+    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:
+        """The body to send: the very same object, but where usage has to be asked for on the caller's behalf.
 
-    def meter(self, ask: Ask, *, sse: bool) -> Meter:
-        """A meter for the answer, chosen by the answer's own content type and not by what was asked."""
+        `model` is the provider's own name for the model, where it differs from the one that was asked for.
+        """
+
+    def meter(self, ask: Ask, content_type: bytes) -> Meter:
+        """A meter for a successful answer, chosen by the answer's own content type and not by what was asked.
+
+        `content_type` is in lower case, with its parameters.
+        """
 
     def prompt_text(self, body: bytes) -> str:
         """The texts of a request whose tokens make its input; for a body that `read` accepted."""
+
+
+def is_sse(content_type: bytes) -> bool:
+    """Whether an answer is a stream of server-sent events."""
+    return content_type.startswith(SSE)

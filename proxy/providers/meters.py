@@ -17,7 +17,19 @@ MAX_HELD_BYTES = 64 * 1024
 class BaseMeter:
     """The figures that every meter has; see `dialect.Meter` for what they mean."""
 
-    __slots__ = ("_tally", "complete", "error", "flag", "partial", "unread_events", "usage")
+    __slots__ = (
+        "_tally",
+        "complete",
+        "error",
+        "flag",
+        "partial",
+        "pending",
+        "resource",
+        "service_tier",
+        "unread_events",
+        "usage",
+    )
+    streams = False
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
@@ -26,6 +38,9 @@ class BaseMeter:
         self.error = False
         self.complete = False
         self.unread_events = 0
+        self.service_tier: str | None = None
+        self.resource: str | None = None
+        self.pending = False
         self._tally = Tally()
 
     @property
@@ -91,6 +106,7 @@ class StreamMeter(BaseMeter):
     """An answer that is a stream of events. With `takes_out`, events that `_event` answers True for are not relayed."""
 
     __slots__ = ("_held", "_released", "_splitter", "_takes_out", "_torn_cr")
+    streams = True
 
     def __init__(self, *, takes_out: bool = False) -> None:
         super().__init__()

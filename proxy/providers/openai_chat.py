@@ -9,12 +9,21 @@ a chunk without choices before `[DONE]`; where Farebox asked, Farebox takes that
 import msgspec
 
 from proxy.core.errors import InvalidRequest
-from proxy.providers.dialect import Ask, Meter
+from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.openai_events import Answer, Chunk, Figures, read_text
 from proxy.providers.openai_usage import read_raw_usage, read_usage
 from proxy.providers.prompts import count_media, texts_of
-from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, is_array, read_count, read_model, read_switch, top_level
+from proxy.providers.reading import (
+    MAX_OUTPUT_LIMIT,
+    decode,
+    is_array,
+    read_count,
+    read_model,
+    read_switch,
+    top_level,
+    with_model,
+)
 from proxy.providers.usage_reading import UNREADABLE, is_given
 
 METERED = frozenset(
@@ -39,10 +48,11 @@ class ChatCompletions:
     """`POST /chat/completions`."""
 
     dialect = "openai"
-    suffix = "/chat/completions"
-    shared_path = "/v1/chat/completions"
+    method = "POST"
+    paths: tuple[Path, ...] = (Path("/chat/completions", "/v1/chat/completions"),)
+    billing = BILLED
 
-    def read(self, body: bytes) -> Ask:
+    def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:  # noqa: ARG002 - everything is in the body
         """What the request asks for; of two output limits the larger counts."""
         members = top_level(body, METERED)
         messages = members.get("messages")
@@ -62,8 +72,10 @@ class ChatCompletions:
             media_parts=count_media(messages),
         )
 
-    def outgoing(self, body: bytes, ask: Ask) -> bytes:
+    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:
         """The same bytes, but that a stream is asked for its usage where the caller did not."""
+        if model is not None:
+            body = with_model(body, model)
         if not ask.stream or ask.usage_asked:
             return body
         if b'"stream_options"' in body:
@@ -71,9 +83,9 @@ class ChatCompletions:
         brace = body.index(b"{") + 1
         return b"".join((body[:brace], _ASK_USAGE, body[brace:]))
 
-    def meter(self, ask: Ask, *, sse: bool) -> Meter:
+    def meter(self, ask: Ask, content_type: bytes) -> Meter:
         """A meter for a stream or for one document."""
-        return _Stream(ask) if sse else _Document()
+        return _Stream(ask) if is_sse(content_type) else _Document()
 
     def prompt_text(self, body: bytes) -> str:
         """Messages, tools and response format."""

@@ -64,6 +64,12 @@ def read_model(members: dict[str, msgspec.Raw]) -> str:
     return model
 
 
+def with_model(body: bytes, model: str) -> bytes:
+    """The body with another model's name, every other member as it was written; for a body that was read."""
+    members = _decode_top(body)
+    return msgspec.json.encode(members | {"model": model})
+
+
 def read_switch(members: dict[str, msgspec.Raw], name: str) -> bool:
     """A boolean member; absent and null are false."""
     raw = members.get(name)

@@ -243,3 +243,27 @@ async def test_reload_takes_up_prices_and_drops_no_call(farebox: Installation, p
         os.kill(farebox.pid, signal.SIGHUP)
         await asyncio.sleep(1)
     assert max(record["output_tokens"] for record in farebox.usage("reloader")) == 20
+
+
+async def test_calls_under_a_rain_of_reloads_are_all_answered(farebox: Installation) -> None:
+    key = farebox.account("rained on", "100")
+    stop = asyncio.Event()
+
+    async def calls() -> list[int]:
+        statuses = []
+        async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session:
+            while not stop.is_set():
+                async with session.post(f"{farebox.url}/v1/chat/completions", json=chat()) as answer:
+                    await answer.read()
+                    statuses.append(answer.status)
+        return statuses
+
+    async with asyncio.TaskGroup() as group:
+        callers = [group.create_task(calls()) for _ in range(8)]
+        for _ in range(30):
+            os.kill(farebox.pid, signal.SIGHUP)
+            await asyncio.sleep(0.05)
+        stop.set()
+    statuses = [status for caller in callers for status in caller.result()]
+    assert len(statuses) > 100
+    assert set(statuses) == {200}

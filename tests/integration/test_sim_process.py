@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from proxy.providers.dialect import Meter
+from proxy.providers.dialect import JSON, SSE, Meter
 from proxy.providers.registry import OPERATIONS
 
 ROOT = Path(__file__).parents[2]
@@ -54,10 +54,10 @@ def test_the_same_request_gets_the_same_bytes_and_is_metered(address: str, opera
     request = json.dumps(body).encode()
     ask = operation.read(request)
     sent = operation.outgoing(request, ask)
-    status, sse, answer = call(address, operation.shared_path, sent)
+    status, sse, answer = call(address, operation.paths[0].shared, sent)
     assert (status, sse) == (200, stream)
-    assert call(address, operation.shared_path, sent)[2] == answer
-    meter: Meter = operation.meter(ask, sse=sse)
+    assert call(address, operation.paths[0].shared, sent)[2] == answer
+    meter: Meter = operation.meter(ask, SSE if sse else JSON)
     relayed = meter.feed(answer) + meter.finish()
     assert meter.usage is not None
     assert meter.usage.output_tokens == 20
@@ -65,7 +65,7 @@ def test_the_same_request_gets_the_same_bytes_and_is_metered(address: str, opera
     assert len(meter.output_text.split()) > 10
     if stream and operation is CHAT:
         # What the caller gets is what it would have got without Farebox, but for the nulls that OpenAI documents.
-        unasked = call(address, operation.shared_path, request)[2]
+        unasked = call(address, operation.paths[0].shared, request)[2]
         assert relayed.replace(b',"usage":null', b"") == unasked
     else:
         assert relayed == answer
@@ -76,7 +76,7 @@ def test_answers_without_usage_have_text_to_count(address: str, model: str) -> N
     body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "Hello there"}]}
     connection = http.client.HTTPConnection(address, timeout=20)
     connection.request(
-        "POST", CHAT.shared_path, CHAT.outgoing(json.dumps(body).encode(), CHAT.read(json.dumps(body).encode()))
+        "POST", CHAT.paths[0].shared, CHAT.outgoing(json.dumps(body).encode(), CHAT.read(json.dumps(body).encode()))
     )
     response = connection.getresponse()
     meter = CHAT.meter(CHAT.read(json.dumps(body).encode()), sse=True)
@@ -100,7 +100,7 @@ def test_answers_without_usage_have_text_to_count(address: str, model: str) -> N
 )
 def test_bad_requests_are_refused_in_the_dialect(address: str, body: bytes) -> None:
     for operation in OPERATIONS:
-        status, _, answer = call(address, operation.shared_path, body)
+        status, _, answer = call(address, operation.paths[0].shared, body)
         assert status == 400
         assert json.loads(answer)["error"]["type"] == "invalid_request_error"
 
@@ -116,7 +116,7 @@ def test_it_serves_on_an_inherited_socket_and_says_when_it_does() -> None:
         assert os.read(reading, 1) == b"1"
         address = "{}:{}".format(*listener.getsockname())
         listener.close()
-        assert call(address, CHAT.shared_path, {"model": "sim", "messages": []})[0] == 200
+        assert call(address, CHAT.paths[0].shared, {"model": "sim", "messages": []})[0] == 200
         process.terminate()
         assert process.wait(10) == 0
     os.close(reading)

@@ -221,6 +221,21 @@ async def test_idle_connections_are_closed_after_their_time() -> None:
 
 
 @both_loops
+async def test_a_retired_client_serves_those_that_chose_it_and_keeps_nothing() -> None:
+    async with RawUpstream(answers) as upstream:
+        client = client_of(upstream)
+        assert await call(client) == (200, b"ok")
+        assert client.stats == PoolStats(1, 1, 0)
+        client.retire()
+        assert client.stats == PoolStats(0, 0, 0)
+        # A call that was routed before the client was replaced, and comes back from the ledger only now.
+        assert await call(client) == (200, b"ok")
+        assert client.stats == PoolStats(0, 0, 0)
+        await until(lambda: upstream.open == 0)
+        await client.close()
+
+
+@both_loops
 async def test_a_closed_client_lets_open_calls_end_and_opens_no_more() -> None:
     async with RawUpstream(
         saying(OK + b"content-length: 6\r\n\r\nabc", b"def", pause_s=0.1, then_hang=True)

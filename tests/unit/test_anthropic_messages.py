@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from proxy.providers.anthropic_messages import Messages
-from proxy.providers.dialect import Ask, Meter
+from proxy.providers.dialect import JSON, SSE, Ask, Meter
 
 MESSAGES = Messages()
 ASK = Ask(model="m", stream=True, output_limit=5)
@@ -32,7 +32,7 @@ STOP = event("message_stop")
 
 
 def stream(*pieces: bytes) -> Meter:
-    meter = MESSAGES.meter(ASK, sse=True)
+    meter = MESSAGES.meter(ASK, SSE)
     for piece in pieces:
         assert meter.feed(piece) is piece
     assert meter.finish() == b""
@@ -40,7 +40,7 @@ def stream(*pieces: bytes) -> Meter:
 
 
 def plain(**members: Any) -> Meter:
-    meter = MESSAGES.meter(ASK, sse=False)
+    meter = MESSAGES.meter(ASK, JSON)
     meter.feed(json.dumps({"type": "message", **members}).encode())
     meter.finish()
     return meter
@@ -144,7 +144,7 @@ def test_figures_that_cannot_be_are_not_believed(name: str, value: Any) -> None:
     figures = json.dumps({"input_tokens": 10, "output_tokens": 4} | {name: 0})
     figures = figures.replace(f'"{name}": 0', f'"{name}": {spelled(value)}')
     document = b'{"type":"message","usage":%b}' % figures.encode()
-    meter = MESSAGES.meter(ASK, sse=False)
+    meter = MESSAGES.meter(ASK, JSON)
     meter.feed(document)
     meter.finish()
     assert meter.usage is None
@@ -201,7 +201,7 @@ def test_events_of_another_shape_do_not_hide_the_usage() -> None:
 
 def test_a_plain_answer_of_another_kind_is_told() -> None:
     for document in (b"<html>", b"[]", b'{"usage":{}}', text("hi") + STOP):
-        meter = MESSAGES.meter(ASK, sse=False)
+        meter = MESSAGES.meter(ASK, JSON)
         meter.feed(document)
         meter.finish()
         assert meter.usage is None

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.usage import Usage
 from proxy.providers.anthropic_messages import Messages
-from proxy.providers.dialect import Ask, Meter, Operation
+from proxy.providers.dialect import JSON, SSE, Ask, Meter, Operation
 from proxy.providers.openai_chat import ChatCompletions
 from tests.support.recordings import Exchange, anthropic_messages, openai_chat
 
@@ -95,7 +95,7 @@ def check(
     operation: Operation, ask: Ask, exchange: Exchange, expected: dict[str, int] | None, bytes_out: bytes
 ) -> None:
     for pieces in cuts(exchange.response, exchange.id):
-        meter = operation.meter(ask, sse=exchange.sse)
+        meter = operation.meter(ask, SSE if exchange.sse else JSON)
         assert replay(meter, pieces) == bytes_out, exchange.id
         assert totals(meter.usage) == expected, exchange.id
         assert meter.flag is None, exchange.id
@@ -150,7 +150,7 @@ def test_output_is_tallied_where_there_is_any() -> None:
     for operation, recorded in ((CHAT, openai_chat()), (MESSAGES, anthropic_messages())):
         streams = [exchange for exchange in recorded if exchange.ok and exchange.sse]
         for exchange in streams:
-            meter = operation.meter(Ask(model="any", stream=True), sse=True)
+            meter = operation.meter(Ask(model="any", stream=True), SSE)
             replay(meter, [exchange.response])
             assert meter.output_bytes == len(meter.output_text.encode()) > 0, exchange.id
             assert meter.output_events > 0

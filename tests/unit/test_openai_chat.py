@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.errors import InvalidRequest
-from proxy.providers.dialect import Ask, Meter
+from proxy.providers.dialect import JSON, SSE, Ask, Meter
 from proxy.providers.meters import MAX_HELD_BYTES
 from proxy.providers.openai_chat import ChatCompletions
 
@@ -33,13 +33,13 @@ DONE = b"data: [DONE]\n\n"
 
 
 def stream(ask: Ask, *pieces: bytes) -> tuple[Meter, bytes]:
-    meter = CHAT.meter(ask, sse=True)
+    meter = CHAT.meter(ask, SSE)
     relayed = [meter.feed(piece) for piece in pieces]
     return meter, b"".join([*relayed, meter.finish()])
 
 
 def plain(document: bytes) -> Meter:
-    meter = CHAT.meter(Ask(model="m"), sse=False)
+    meter = CHAT.meter(Ask(model="m"), JSON)
     assert meter.feed(document) is document
     assert meter.finish() == b""
     return meter
@@ -95,10 +95,10 @@ def test_a_nested_member_of_that_name_is_not_the_callers_options() -> None:
 
 def test_pieces_of_whole_events_are_relayed_as_the_same_objects() -> None:
     for ask in (OURS, THEIRS):
-        meter = CHAT.meter(ask, sse=True)
+        meter = CHAT.meter(ask, SSE)
         for piece in (HELLO, HELLO + HELLO, LAST, DONE, b": keep-alive\n\n", HELLO.replace(b"\n", b"\r\n")):
             assert meter.feed(piece) is piece
-    meter = CHAT.meter(THEIRS, sse=True)
+    meter = CHAT.meter(THEIRS, SSE)
     for piece in (HELLO[:20], HELLO[20:], USAGE, b"\n"):
         assert meter.feed(piece) is piece
 
@@ -132,7 +132,7 @@ def test_several_events_in_one_piece_lose_only_that_chunk() -> None:
 
 
 def test_only_an_unfinished_event_is_held_back() -> None:
-    meter = CHAT.meter(OURS, sse=True)
+    meter = CHAT.meter(OURS, SSE)
     assert meter.feed(HELLO + HELLO[:30]) == HELLO
     assert meter.between_events
     assert meter.feed(HELLO[30:]) == HELLO
@@ -169,7 +169,7 @@ def test_a_chunk_without_choices_that_is_no_usage_stays() -> None:
 
 
 def test_an_event_too_long_to_be_the_usage_is_let_go_before_it_ends() -> None:
-    meter = CHAT.meter(OURS, sse=True)
+    meter = CHAT.meter(OURS, SSE)
     long = event(**text("x" * MAX_HELD_BYTES * 2))
     relayed = [meter.feed(long[at : at + 1000]) for at in range(0, len(long), 1000)]
     assert b"".join(relayed) == long
@@ -179,7 +179,7 @@ def test_an_event_too_long_to_be_the_usage_is_let_go_before_it_ends() -> None:
 
 
 def test_a_torn_stream_says_whether_an_event_of_ours_may_follow() -> None:
-    meter = CHAT.meter(THEIRS, sse=True)
+    meter = CHAT.meter(THEIRS, SSE)
     meter.feed(HELLO)
     assert meter.between_events
     meter.feed(HELLO[:10])
@@ -195,11 +195,11 @@ def test_a_torn_end_is_no_reason_to_doubt() -> None:
 
 
 def test_a_cut_stream_ends_between_events() -> None:
-    meter = CHAT.meter(OURS, sse=True)
+    meter = CHAT.meter(OURS, SSE)
     assert meter.feed(HELLO + HELLO[:10]) + meter.cut() == HELLO
-    meter = CHAT.meter(THEIRS, sse=True)
+    meter = CHAT.meter(THEIRS, SSE)
     assert meter.feed(HELLO + HELLO[:10]) + meter.cut() == HELLO + HELLO[:10] + b"\n\n"
-    meter = CHAT.meter(THEIRS, sse=True)
+    meter = CHAT.meter(THEIRS, SSE)
     assert meter.feed(HELLO) + meter.cut() == HELLO
 
 
@@ -308,7 +308,7 @@ def test_output_of_every_kind_is_tallied() -> None:
 
 
 def test_the_tally_is_bounded_and_its_length_is_not() -> None:
-    meter = CHAT.meter(THEIRS, sse=True)
+    meter = CHAT.meter(THEIRS, SSE)
     chunk = event(**text("é" * 1000))
     for _ in range(300):
         meter.feed(chunk)
@@ -466,7 +466,7 @@ def test_a_usage_with_nan_is_not_believed() -> None:
 
 def test_a_plain_answer_is_read_whole_whatever_its_pieces() -> None:
     document = json.dumps({"choices": [{"message": {"content": "hi", "reasoning": "hm"}}], "usage": USED}).encode()
-    meter = CHAT.meter(OURS, sse=False)
+    meter = CHAT.meter(OURS, JSON)
     for at in range(len(document)):
         piece = document[at : at + 1]
         assert meter.feed(piece) is piece

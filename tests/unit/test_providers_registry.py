@@ -24,7 +24,7 @@ def test_every_row_has_a_metered_dialect_and_an_address_with_tls() -> None:
 
 
 def test_shared_paths_are_the_sdks_paths() -> None:
-    assert {operation.shared_path for operation in OPERATIONS} == {"/v1/chat/completions", "/v1/messages"}
+    assert {operation.paths[0].shared for operation in OPERATIONS} == {"/v1/chat/completions", "/v1/messages"}
 
 
 @pytest.mark.parametrize("dialect", [*sorted(DIALECTS), "unknown"])

@@ -56,6 +56,10 @@ class UpstreamClient:
             raise Unavailable("Farebox is shutting down.")
         return Exchange(self._shared, request_head(method, target, self._host, headers, len(body)), body)
 
+    def retire(self) -> None:
+        """Another client takes over: keeps no connection for the next call. Calls can still be opened."""
+        self._pool.keep_none()
+
     async def close(self) -> None:
         """Opens no more calls and closes idle connections; open calls go on, and their connections close with them."""
         self._closed = True

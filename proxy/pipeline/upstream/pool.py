@@ -44,7 +44,7 @@ class Pool:
         self._goodbyes: set[Connection] = set()  # closing politely
         self._all_left = asyncio.Event()
         self._all_left.set()
-        self._closed = False
+        self._keeps = True
 
     @property
     def stats(self) -> PoolStats:
@@ -101,10 +101,14 @@ class Pool:
         for connection in old:
             self._say_goodbye(connection)
 
+    def keep_none(self) -> None:
+        """Closes idle connections now, and from now on each one whose call ends while nobody is in line."""
+        self._keeps = False
+        self.close_idle(float("inf"))
+
     async def close(self, timeout_s: float) -> None:
         """Closes idle connections and waits for them; those in use close when their calls end."""
-        self._closed = True
-        self.close_idle(float("inf"))
+        self.keep_none()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._all_left.wait()
@@ -114,12 +118,12 @@ class Pool:
     def returned(self, connection: Connection) -> None:
         """Its answer is complete; the next in line has it, else it is kept."""
         connection.idle_since = self._loop.time()
-        if self._closed:
-            self._say_goodbye(connection)
-        elif self._line:
+        if self._line:
             self._line.popitem(last=False)[0].granted(connection)
-        else:
+        elif self._keeps:
             self._idle.append(connection)
+        else:
+            self._say_goodbye(connection)
 
     def gone(self, connection: Connection) -> None:
         """It cannot be used any more; its slot is free."""
