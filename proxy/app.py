@@ -7,6 +7,7 @@ scrapes. Nothing is shared between processes but Redis, SQL and the metrics dire
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -60,6 +61,9 @@ BACKLOG = 1024
 LOOP_WATCH_S = 0.05
 PATIENT_S = 10.0  # roles behind the request path may wait longer for Redis than a call does
 READY_FD = "FAREBOX_READY_FD"
+# glibc malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_MEMORY_BYTES = 32 * 1024 * 1024
 
 
 def metrics_directory(config: Config) -> Path:
@@ -321,6 +325,11 @@ def _settle_memory() -> None:
     gc.collect()
     gc.set_threshold(20_000, 50, 100)
     gc.freeze()
+    # Bodies of a megabyte would be mapped, cleared by the kernel page by page and unmapped again with every call.
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # glibc alone
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_MEMORY_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_MEMORY_BYTES)
 
 
 def _say_ready() -> None:

@@ -1,24 +1,21 @@
 """One client request and its answer, as the pipeline sees them: head, body in bounds, and bytes going out.
 
-The narrow interface towards the client. Answers are written straight to the transport, one write a piece: building them
-through aiohttp's response classes was the second largest cost of a call. Nothing here knows of dialects or money.
+The narrow interface towards the client. Answers are written straight to the transport, one write a piece. Nothing here
+knows of dialects or money.
 """
 
 from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from proxy.core.errors import InvalidRequest, RequestTimeout, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiohttp import StreamReader
-    from aiohttp.http_parser import RawRequestMessage
-
-    from proxy.pipeline.server import ClientConnection
+    from proxy.pipeline.client import ClientConnection
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -31,15 +28,24 @@ class ClientLeft(Exception):
 
 
 class Exchange:
-    """One request: `method`, `path` (raw, without query), `query` (raw), `headers` (raw pairs, names in lower case)."""
+    """One request: `method`, `path` (raw, without query), `query` (raw), `headers` (raw pairs, names in lower case).
+
+    `declared_bytes` is the body's length where the head says it, else 0; `body_wanted` that somebody waits for it.
+    """
 
     __slots__ = (
+        "_body_error",
+        "_body_waiter",
         "_chunked",
+        "_dropping",
         "_finished",
-        "_payload",
-        "_version",
+        "_http_1_0",
+        "_pieces",
+        "body_complete",
+        "body_wanted",
         "bytes_out",
         "connection",
+        "declared_bytes",
         "head_sent",
         "headers",
         "keep_alive",
@@ -48,17 +54,35 @@ class Exchange:
         "on_left",
         "path",
         "query",
+        "received_bytes",
         "stalled",
     )
 
-    def __init__(self, message: RawRequestMessage, payload: StreamReader, connection: ClientConnection) -> None:
-        self._payload = payload
+    def __init__(
+        self,
+        connection: ClientConnection,
+        method: str,
+        target: str,
+        headers: RawHeaders,
+        *,
+        http_1_0: bool,
+        keep_alive: bool,
+    ) -> None:
         self.connection = connection
-        self._version = message.version
-        self.method: str = message.method
-        self.path, _, self.query = message.path.partition("?")
-        self.headers: RawHeaders = [(name.lower(), value) for name, value in message.raw_headers]
-        self.keep_alive = not message.should_close
+        self.method = method
+        self.path, _, self.query = target.partition("?")
+        self.headers = headers
+        self._http_1_0 = http_1_0
+        self.keep_alive = keep_alive
+        length = self.header(b"content-length")
+        self.declared_bytes = int(length) if length else 0  # the parser accepts digits alone
+        self.received_bytes = 0
+        self.body_complete = False
+        self.body_wanted = False
+        self._pieces: list[bytes] = []
+        self._body_waiter: asyncio.Future[None] | None = None
+        self._body_error: Exception | None = None
+        self._dropping = False
         self.left = False
         self.stalled = False
         self.on_left: Callable[[], None] | None = None
@@ -75,41 +99,93 @@ class Exchange:
         return None
 
     async def read_body(self, max_bytes: int, timeout_s: float) -> bytes:
-        """The whole body. Raises TooLarge, RequestTimeout, InvalidRequest (compressed), ClientLeft."""
+        """The whole body. Raises TooLarge, RequestTimeout, InvalidRequest (compressed, not HTTP), ClientLeft.
+
+        A large one is a bytearray, which serves wherever bytes are only read.
+        """
         if (coding := self.header(b"content-encoding")) not in {None, b"identity"}:
             msg = (
                 f"Content-Encoding {str(coding, 'latin-1')[:20]!r} is not accepted on requests; send the body as it is."
             )
             raise InvalidRequest(msg, code="unsupported_content_encoding")
-        declared = self.header(b"content-length")
-        if declared is not None and int(declared) > max_bytes:
+        if self.declared_bytes > max_bytes:
             raise self._too_large(max_bytes)
+        if not self.body_complete:
+            await self._receive(max_bytes, timeout_s)
+        if self.received_bytes > max_bytes:
+            raise self._too_large(max_bytes)
+        pieces = self.take_pieces()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _receive(self, max_bytes: int, timeout_s: float) -> None:
         if self.header(b"expect") == b"100-continue":
             self.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        content = self._payload
-        if content.is_eof() and content.total_bytes == 0:
-            return b""
-        self.connection.expect_body(timeout_s)
+        self.body_wanted = True
+        self.connection.read_body(self, timeout_s)
         try:
-            return await self._collect(max_bytes)
+            while not self.body_complete and self.received_bytes <= max_bytes:
+                await self._body_moves()
         except TimeoutError as error:
             self.keep_alive = False
             raise RequestTimeout from error
-        except (ConnectionError, asyncio.IncompleteReadError) as error:
+        except ConnectionError as error:
             raise ClientLeft from error
         finally:
+            self.body_wanted = False
             self.connection.body_done()
 
-    async def _collect(self, max_bytes: int) -> bytes:
-        content = self._payload
-        pieces: list[bytes] = []
-        size = 0
-        while piece := await content.readany():
-            size += len(piece)
-            if size > max_bytes:
-                raise self._too_large(max_bytes)
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    async def drop_body(self) -> None:
+        """Waits for the end of a body that nobody wants. Raises ConnectionError when the client leaves."""
+        self._dropping = True
+        self._pieces.clear()
+        while not self.body_complete:
+            await self._body_moves()
+
+    async def _body_moves(self) -> None:
+        if self._body_error is not None:
+            raise self._body_error
+        self._body_waiter = asyncio.get_running_loop().create_future()
+        await self._body_waiter
+        if self._body_error is not None and not self.body_complete:
+            raise self._body_error
+
+    # What the connection says of the body.
+
+    def body_came(self, piece: bytes) -> int:
+        """One more piece; returns how much of the body is here."""
+        self.received_bytes += len(piece)
+        if not self._dropping:
+            self._pieces.append(piece)
+        if self._body_waiter is not None:
+            self._wake()
+        return self.received_bytes
+
+    def body_ended(self) -> None:
+        """That was the last piece."""
+        self.body_complete = True
+        if self._body_waiter is not None:
+            self._wake()
+
+    def large_body_came(self, body: bytearray) -> None:
+        """The whole body at once."""
+        self._pieces = [cast("bytes", body)]
+        self.received_bytes = len(body)
+        self.body_ended()
+
+    def take_pieces(self) -> list[bytes]:
+        """What is here of the body, handed over."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def fail_body(self, error: Exception) -> None:
+        """The rest of the body will not come: it is late, cannot be read, or the client is gone."""
+        self._body_error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._body_waiter = self._body_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _too_large(self, max_bytes: int) -> TooLarge:
         self.keep_alive = False
@@ -118,12 +194,13 @@ class Exchange:
     def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         """Sends a whole answer in one write. Raises ClientLeft."""
         length = b"" if status in _BODYLESS else b"content-length: %d\r\n" % len(body)
-        self._write(self._head(status, headers, length) + body)
+        head = self._head(status, headers, length)
+        self._write(head + body if body and self.method != "HEAD" else head)
         self._finished = True
 
     def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Sends the head of an answer whose body follows in pieces. Raises ClientLeft."""
-        self._chunked = self._version >= (1, 1)
+        self._chunked = not self._http_1_0
         if not self._chunked:
             self.keep_alive = False
         self._write(self._head(status, headers, b"transfer-encoding: chunked\r\n" if self._chunked else b""))
@@ -133,10 +210,9 @@ class Exchange:
         if piece:
             self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
         if self.connection.writing_paused:
-            try:
-                await self.connection.drained()
-            except ConnectionError as error:
-                raise ClientLeft from error
+            await self.connection.drained()
+            if self.left:
+                raise ClientLeft
 
     def end(self) -> None:
         """Ends a body sent in pieces, so that the client sees a clean end."""
@@ -149,14 +225,10 @@ class Exchange:
         self.keep_alive = False
         self.connection.close_after_flush()
 
-    def fail_body(self, error: Exception) -> None:
-        """Ends a body that is being read: it is late, or the client is gone."""
-        self._payload.set_exception(error)
-
     def client_left(self, *, stalled: bool) -> None:
         """Called by the connection when the client is gone."""
         self.left = True
-        if not self._payload.is_eof():
+        if not self.body_complete:
             self.fail_body(ConnectionResetError("the client left"))
         self.stalled = stalled
         if self.on_left is not None and not self._finished:

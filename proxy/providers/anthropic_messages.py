@@ -16,10 +16,10 @@ from proxy.providers.prompts import count_media, texts_of
 from proxy.providers.reading import (
     MAX_OUTPUT_LIMIT,
     is_array,
+    outline,
     read_count,
     read_model,
     read_switch,
-    top_level,
     with_model,
 )
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
@@ -78,7 +78,7 @@ class Messages:
 
     def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:  # noqa: ARG002 - everything is in the body
         """What the request asks for; `max_tokens` is required, as Anthropic requires it."""
-        members = top_level(body, METERED)
+        members = outline(body, METERED)
         messages = members.get("messages")
         if messages is None or not is_array(messages):
             raise InvalidRequest("`messages` must be an array.", param="messages")

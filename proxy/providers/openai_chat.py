@@ -18,10 +18,10 @@ from proxy.providers.reading import (
     MAX_OUTPUT_LIMIT,
     decode,
     is_array,
+    outline,
     read_count,
     read_model,
     read_switch,
-    top_level,
     with_model,
 )
 from proxy.providers.usage_reading import UNREADABLE, is_given
@@ -54,7 +54,7 @@ class ChatCompletions:
 
     def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:  # noqa: ARG002 - everything is in the body
         """What the request asks for; of two output limits the larger counts."""
-        members = top_level(body, METERED)
+        members = outline(body, METERED)
         messages = members.get("messages")
         if messages is None or not is_array(messages):
             raise InvalidRequest("`messages` must be an array.", param="messages")

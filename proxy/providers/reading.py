@@ -4,6 +4,7 @@ What is refused here is what could be read in two ways: a provider that reads it
 for more than was held. All refusals are InvalidRequest with the member's name in `param`, and never quote a value.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -12,10 +13,12 @@ from typing import TypeVar
 import msgspec
 
 from proxy.core.errors import InvalidRequest
+from proxy.providers.shortening import shortened
 
 # Above any model's limit; what is larger is a mistake or an attack, and would only be refused as unaffordable.
 MAX_OUTPUT_LIMIT = 10_000_000
 MAX_MODEL_CHARS = 256
+_LARGE_BYTES = 64 * 1024
 
 T = TypeVar("T")
 
@@ -27,9 +30,25 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _ESCAPED_ASCII = re.compile(rb"\\u00[4-7]")
 
 
+def outline(body: bytes, metered: Iterable[str]) -> dict[str, msgspec.Raw]:
+    """As `top_level`, but that long strings may be missing their insides: for shapes, names and small values only."""
+    if len(body) < _LARGE_BYTES:
+        return top_level(body, metered)
+    _require_text(body)
+    short = shortened(body)
+    if short is not body:
+        with contextlib.suppress(InvalidRequest):  # the long run was not in a string, or the body is no JSON at all
+            return _members(short, metered)
+    return _members(body, metered)
+
+
 def top_level(body: bytes, metered: Iterable[str]) -> dict[str, msgspec.Raw]:
     """The members of a JSON object, undecoded; raises InvalidRequest for what is not clean JSON or is ambiguous."""
     _require_text(body)
+    return _members(body, metered)
+
+
+def _members(body: bytes, metered: Iterable[str]) -> dict[str, msgspec.Raw]:
     try:
         members = _decode_top(body)
     except RecursionError:

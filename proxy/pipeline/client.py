@@ -1,0 +1,371 @@
+"""One client connection: HTTP/1.1 in, one request served after the other, and the deadlines that run meanwhile.
+
+Parsing is llhttp's, through httptools, strict as it comes. Everything is bounded: heads, what comes without a byte of body
+(chunk extensions, trailers), bodies that nobody asked for yet, requests in line behind the one that is served. A
+connection has one task for its whole life. Times are loop seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from proxy.core.errors import InvalidRequest
+from proxy.pipeline.exchange import ClientLeft, Exchange
+from proxy.pipeline.large_body import LARGE_BODY_BYTES, LargeBody
+
+if TYPE_CHECKING:
+    from proxy.pipeline.server import DataListener
+
+# Bounds in bytes: a head, and whatever else comes without a byte of body.
+_MAX_OVERHEAD_BYTES = 64 * 1024
+_MAX_HEADERS = 200
+_WRITE_HIGH_WATER_BYTES = 256 * 1024
+_READ_HIGH_WATER_BYTES = 512 * 1024  # of a body that nobody reads yet
+_MAX_IN_LINE = 8
+_LINGER_S = 3.0  # how long an unread body is read on after an early answer, so that the client sees the answer
+_BAD_REQUEST_HEAD = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nx-should-retry: false\r\n"
+    b"connection: close\r\ncontent-length: %d\r\n\r\n"
+)
+_BAD_REQUEST = (
+    b'{"error":{"message":"The HTTP request could not be read.","type":"invalid_request_error","param":null,'
+    b'"code":"bad_http_request"}}'
+)
+
+
+class _Refused(Exception):
+    """A request that the parser would accept and this server does not."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """Reads requests, has the listener handle them in turn, and writes what their exchanges answer.
+
+    `exchange` is the one that is being handled, `idle` says that there is none and nothing of a next one has come.
+    """
+
+    __slots__ = (
+        "_arriving",
+        "_body_deadline",
+        "_closed",
+        "_drain_waiters",
+        "_head_since",
+        "_headers",
+        "_in_head",
+        "_line",
+        "_listener",
+        "_loop",
+        "_overhead",
+        "_parser",
+        "_paused_since",
+        "_quiet_since",
+        "_reading_paused",
+        "_transport",
+        "_url",
+        "_waiter",
+        "exchange",
+    )
+
+    def __init__(self, listener: DataListener, loop: asyncio.AbstractEventLoop) -> None:
+        self._listener = listener
+        self._loop = loop
+        self._parser: HttpRequestParser | None = HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._line: deque[Exchange | None] = deque()  # None: what came could not be read
+        self._arriving: Exchange | None = None  # the one whose body is not complete
+        self._waiter: asyncio.Future[None] | None = None
+        self._drain_waiters: list[asyncio.Future[None]] = []
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._url = b""
+        self._in_head = False
+        self._overhead = 0  # bytes since the last byte of body
+        self._closed = False
+        self._reading_paused = False
+        now = loop.time()
+        self._head_since: float | None = now
+        self._quiet_since: float | None = None
+        self._body_deadline: float | None = None
+        self._paused_since: float | None = None
+        self.exchange: Exchange | None = None
+
+    # The transport's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected; its first head is due."""
+        # uvloop's transports are asyncio's in all but their bases.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER_BYTES)
+        self._listener.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads on; the head deadline runs while what came does not make a whole head."""
+        parser = self._parser
+        if parser is None or self._closed:
+            return
+        self._overhead += len(data)
+        try:
+            parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._end_with(self._arriving or (self._line[-1] if self._line else self.exchange))
+        except HttpParserError:
+            self._refuse()
+        else:
+            if self._overhead > _MAX_OVERHEAD_BYTES and (self._in_head or self._arriving is not None):
+                self._refuse()
+        if self._in_head:
+            if self._head_since is None:
+                self._head_since = self._loop.time()
+            self._quiet_since = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The client is gone: whoever waits on its behalf hears of it at once."""
+        self._closed = True
+        self._transport = None
+        self._parser = None  # it holds our methods: a cycle that would wait for the collector
+        self._listener.disconnected(self)
+        self._wake()
+        for waiter in self._drain_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        stalled = self._paused_since is not None
+        self._line.clear()
+        if self.exchange is not None:
+            self.exchange.client_left(stalled=stalled)
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        self._paused_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self._paused_since = None
+        waiters, self._drain_waiters = self._drain_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # What the parser calls from within feed_data.
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._in_head = True
+        self._headers = []
+        self._url = b""
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or a piece of it."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; trailers are dropped."""
+        if not self._in_head:
+            return
+        headers = self._headers
+        if len(headers) >= _MAX_HEADERS:
+            raise _Refused
+        if value and value[-1] <= 32:
+            value = value.rstrip(b" \t")
+        headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """A whole head: its request takes its place in line."""
+        parser = self._parser
+        assert parser is not None
+        if self._overhead > _MAX_OVERHEAD_BYTES:
+            size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+            if size > _MAX_OVERHEAD_BYTES:
+                raise _Refused
+        self._in_head = False
+        self._head_since = self._quiet_since = None
+        exchange = Exchange(
+            self,
+            parser.get_method().decode("ascii"),
+            self._url.decode("latin-1"),
+            self._headers,
+            http_1_0=parser.get_http_version() == "1.0",
+            keep_alive=parser.should_keep_alive(),
+        )
+        self._arriving = exchange
+        self._line.append(exchange)
+        if len(self._line) > _MAX_IN_LINE or exchange.declared_bytes > LARGE_BODY_BYTES:
+            self._pause_reading()
+        self._wake()
+
+    def on_body(self, piece: bytes) -> None:
+        """Bytes of a body, without the chunks' framing."""
+        self._overhead = 0
+        exchange = self._arriving
+        if exchange is not None and exchange.body_came(piece) > _READ_HIGH_WATER_BYTES and not exchange.body_wanted:
+            self._pause_reading()
+
+    def on_message_complete(self) -> None:
+        """The end of a request."""
+        exchange, self._arriving = self._arriving, None
+        self._overhead = 0
+        if exchange is not None:
+            exchange.body_ended()
+
+    # The exchange's side.
+
+    def send(self, data: bytes) -> None:
+        """Writes to the client. Raises ClientLeft when it is gone."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise ClientLeft
+        transport.write(data)
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the client has to read before more should be written."""
+        return self._paused_since is not None
+
+    async def drained(self) -> None:
+        """Waits until the client has read, or is gone."""
+        if self._paused_since is not None and not self._closed:
+            waiter = self._loop.create_future()
+            self._drain_waiters.append(waiter)
+            await waiter
+
+    def close_after_flush(self) -> None:
+        """Closes the connection once what was written is out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Closes the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def read_body(self, exchange: Exchange, timeout_s: float) -> None:
+        """From now on the body is wanted, and due within `timeout_s` seconds."""
+        self._body_deadline = self._loop.time() + timeout_s
+        if (
+            self._reading_paused
+            and exchange is self._arriving
+            and exchange.declared_bytes - exchange.received_bytes > LARGE_BODY_BYTES
+        ):
+            self._receive_large(exchange)
+        self._resume_reading()
+
+    def body_done(self) -> None:
+        """The body is here, or is not waited for any more."""
+        self._body_deadline = None
+
+    # Deadlines, looked at by the listener's sweep.
+
+    def enforce_deadlines(self, now: float) -> None:
+        """Ends what took too long."""
+        config = self._listener.config
+        transport = self._transport
+        if transport is None:
+            return
+        if self._paused_since is not None and now - self._paused_since > config.write_stall_s:
+            transport.abort()
+        elif self._body_deadline is not None and now > self._body_deadline:
+            self._body_deadline = None
+            if self.exchange is not None:
+                self.exchange.fail_body(TimeoutError())
+        elif (self._head_since is not None and now - self._head_since > config.header_timeout_s) or (
+            self._quiet_since is not None and now - self._quiet_since > config.idle_timeout_s
+        ):
+            transport.close()
+
+    # The one task.
+
+    async def serve(self) -> None:
+        """Serves one request after the other until the connection ends."""
+        try:
+            while not self._closed:
+                if not self._line:
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
+                elif not await self._serve_next():
+                    return
+        finally:
+            self.close_after_flush()
+
+    async def _serve_next(self) -> bool:
+        """Serves the next request in line; False where the connection ends with it."""
+        exchange = self._line.popleft()
+        if exchange is None:
+            self.send(_BAD_REQUEST_HEAD % len(_BAD_REQUEST) + _BAD_REQUEST)
+            return False
+        self.exchange = exchange
+        await self._listener.serve(exchange)
+        self.exchange = None
+        if not exchange.body_complete and not await self._read_on(exchange):
+            return False
+        if not self._line:
+            self._resume_reading()
+            self._quiet_since = None if self._in_head else self._loop.time()
+        return exchange.keep_alive
+
+    async def _read_on(self, exchange: Exchange) -> bool:
+        """Reads what is left of a body that was answered early, for a while, so that the client can see the answer."""
+        try:
+            async with asyncio.timeout(_LINGER_S):
+                self._resume_reading()
+                await exchange.drop_body()
+        except (TimeoutError, ConnectionError, InvalidRequest):
+            return False
+        return True
+
+    # Steps.
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self._transport is not None and not self._transport.is_closing():
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and self._transport is not None and not self._transport.is_closing():
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    def _receive_large(self, exchange: Exchange) -> None:
+        """Hands the paused transport to a reader that needs no parser; it gives it back with the body's last byte."""
+        transport = self._transport
+        assert transport is not None
+        transport.set_protocol(LargeBody(self, exchange))
+
+    def large_body_received(self, exchange: Exchange, body: bytearray) -> None:
+        """The body is whole, read past the parser, which therefore starts anew with the next request."""
+        assert self._transport is not None
+        # uvloop takes a new protocol into account when reading starts.
+        self._transport.pause_reading()
+        self._transport.set_protocol(self)
+        self._transport.resume_reading()
+        self._parser = HttpRequestParser(self)
+        self._arriving = None
+        self._overhead = 0
+        exchange.large_body_came(body)
+
+    def _end_with(self, exchange: Exchange | None) -> None:
+        """The client wants another protocol behind this request: it is answered, and then the connection ends."""
+        if exchange is not None:
+            exchange.keep_alive = False
+        self._pause_reading()
+
+    def _refuse(self) -> None:
+        """What came is not HTTP as this server accepts it: answered behind the requests before it."""
+        self._in_head = False
+        self._head_since = None
+        self._pause_reading()
+        self._parser = None
+        arriving, self._arriving = self._arriving, None
+        if arriving is None:
+            self._line.append(None)
+            self._wake()
+        else:
+            arriving.keep_alive = False
+            arriving.fail_body(InvalidRequest("The HTTP request could not be read.", code="bad_http_request"))
