@@ -30,6 +30,7 @@ from bench.processes import (
 )
 from bench.scenarios import SCENARIOS, Scenario
 from bench.subjects import SUBJECTS, Place, Running
+from bench.subjects.insight import insight_figures
 
 # One client for a moment: a worker that has served calls is idle, one that has served none is not all there yet.
 _TOUCH = Scenario(name="touch", title="a few calls", model="bench-small", connections=1, warmup=0.1, interval=0.3)
@@ -176,7 +177,10 @@ def _one_load(scenario: Scenario, subject: Running, bench: _Bench) -> Figures:
         _wait_until_quiet(subject.workers)
         weighed["after_mb"] = megabytes(memory(subject.workers))
     else:
+        before = subject.insight() if subject.insight else None
         load = run_load(bench.generator, scenario, exchange, target)
+        if subject.insight and before:
+            weighed.update(insight_figures(before, subject.insight()))
     if not (load.events if scenario.stream else load.calls):
         raise LoadFailedError("nothing was answered in the interval")
     return weighed | load_figures(load, scenario, subject.workers, subject.beside, bench.upstream)

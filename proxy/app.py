@@ -58,7 +58,7 @@ METRICS_FLUSH_S = 1.0
 STARTING_PAUSE_S = 0.5
 EPOCH_LOOK_S = 1.0
 BACKLOG = 1024
-LOOP_WATCH_S = 0.05
+LOOP_WATCH_S = 0.01
 PATIENT_S = 10.0  # roles behind the request path may wait longer for Redis than a call does
 READY_FD = "FAREBOX_READY_FD"
 # glibc malloc.h

@@ -1,9 +1,11 @@
 """What every subject is given, and what it gives back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.processes import Cores, tail
+from bench.subjects.insight import Insight
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Running:
-    """A subject that answers. `workers` are the processes under test; `beside` are its helpers, by role."""
+    """A subject that answers. `workers` are the processes under test; `beside` are its helpers, by role.
+
+    `insight` reads what it counts itself, where it does.
+    """
 
     port: int
     workers: tuple[int, ...] = ()
@@ -26,6 +31,7 @@ class Running:
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     log: Path | None = None
+    insight: Callable[[], Insight] | None = None
 
     def gone(self) -> str | None:
         """Return which of its processes have ended, with the end of its log; None while all live."""

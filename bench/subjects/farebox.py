@@ -29,6 +29,7 @@ from bench.processes import (
 )
 from bench.scenarios import SCENARIOS
 from bench.subjects.base import Place, Running
+from bench.subjects.insight import look
 
 _READY_TIMEOUT = 60.0
 _COMMAND = [sys.executable, "-P", "-m", "proxy"]
@@ -115,6 +116,7 @@ def _farebox(place: Place, cpus: tuple[int, ...]) -> Iterator[Running]:
                 authorization=f"Bearer {key}",
                 versions=redis_version,
                 log=log,
+                insight=lambda: look(redis_port, admin_port, _ENVIRONMENT["FAREBOX_ADMIN_TOKEN"]),
             )
 
 
