@@ -178,6 +178,9 @@ class ClientConnection(asyncio.Protocol):
             size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
             if size > _MAX_OVERHEAD_BYTES:
                 raise _Refused
+        version = parser.get_http_version()
+        if version not in {"1.1", "1.0"}:
+            raise _Refused
         self._in_head = False
         self._head_since = self._quiet_since = None
         exchange = Exchange(
@@ -185,7 +188,7 @@ class ClientConnection(asyncio.Protocol):
             parser.get_method().decode("ascii"),
             self._url.decode("latin-1"),
             self._headers,
-            http_1_0=parser.get_http_version() == "1.0",
+            http_1_0=version == "1.0",
             keep_alive=parser.should_keep_alive(),
         )
         self._arriving = exchange
@@ -249,6 +252,10 @@ class ClientConnection(asyncio.Protocol):
         ):
             self._receive_large(exchange)
         self._resume_reading()
+
+    def new_waiter(self) -> asyncio.Future[None]:
+        """A future of this connection's loop: asking for the running loop costs a system call."""
+        return self._loop.create_future()
 
     def body_done(self) -> None:
         """The body is here, or is not waited for any more."""

@@ -6,13 +6,13 @@ knows of dialects or money.
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 from proxy.core.errors import InvalidRequest, RequestTimeout, TooLarge
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
     from proxy.pipeline.client import ClientConnection
@@ -142,11 +142,13 @@ class Exchange:
             await self._body_moves()
 
     async def _body_moves(self) -> None:
-        if self._body_error is not None:
-            raise self._body_error
-        self._body_waiter = asyncio.get_running_loop().create_future()
+        self._raise_body_error()
+        self._body_waiter = self.connection.new_waiter()
         await self._body_waiter
-        if self._body_error is not None and not self.body_complete:
+        self._raise_body_error()
+
+    def _raise_body_error(self) -> None:
+        if self._body_error is not None:
             raise self._body_error
 
     # What the connection says of the body.

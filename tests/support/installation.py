@@ -145,6 +145,11 @@ class Installation:
 
     def command(self, *words: str, code: int | None = 0, timeout_s: float = 60) -> Any:
         """Runs `farebox WORDS --json` and returns what it printed: one value, or a list for several lines."""
+        values = self.lines(*words, code=code, timeout_s=timeout_s)
+        return values[0] if len(values) == 1 else values
+
+    def lines(self, *words: str, code: int | None = 0, timeout_s: float = 60) -> list[Any]:
+        """Runs `farebox WORDS --json` and returns what it printed, a value a line."""
         done = subprocess.run(
             [sys.executable, "-m", "proxy", *words, "--json", "--config", str(self.config)],
             capture_output=True,
@@ -153,8 +158,7 @@ class Installation:
             env={**os.environ, "PYTHONWARNINGS": "ignore"},
         )
         assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
-        values = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
-        return values[0] if len(values) == 1 else values
+        return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
 
     def account(self, name: str, credits_: str) -> str:
         """A new account with credits and a key; returns the key."""
