@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from proxy.core.money import MICROCREDITS_PER_CREDIT, NANO_USD_PER_USD, divide_up
-from proxy.core.usage import COUNTERS, INPUT_COUNTERS, OUTPUT_COUNTERS, Usage
+from proxy.core.usage import INPUT_COUNTERS, OUTPUT_COUNTERS, TOKEN_COUNTERS, Usage
 
 TOKENS_PER_RATE = 1_000_000
 MARKUP_ONE_PPM = 1_000_000
@@ -51,7 +51,7 @@ class Price:
 
     @cached_property
     def _every_rate(self) -> dict[str, int]:
-        return {name: self._rate(name) for name in COUNTERS}
+        return {name: self._rate(name) for name in TOKEN_COUNTERS}
 
     def _rate(self, counter: str) -> int:
         rate = self.rates.get(counter)
