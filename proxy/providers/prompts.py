@@ -62,10 +62,10 @@ def texts_of(body: bytes, names: Iterable[str]) -> str:
         members = _decode_any(body)
     except msgspec.DecodeError:  # a number that no machine holds, somewhere in it: every byte is counted then
         return body.decode()
-    return "\n".join(text for name in names for text in _texts(members.get(name)))
+    return "\n".join(text for name in names for text in texts_in(members.get(name)))
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
     """Every string in a JSON value that the model gets to read, in order; without recursion, for depth is the caller's choice."""
     waiting = [value]
     while waiting:
