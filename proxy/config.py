@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,8 +18,7 @@ from proxy.core.errors import ConfigError
 from proxy.core.money import NANO_USD_PER_USD, parse_scaled
 from proxy.core.pricing import MARKUP_ONE_PPM, Price
 from proxy.core.usage import COUNTERS
-
-DIALECTS = ("openai", "anthropic")
+from proxy.provider_config import SECRETS, Open, Provider, check_providers, check_routing, require_credentials
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,6 +97,10 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_connections: int = 1000
     keepalive_s: float = 15.0
     on_client_left: Literal["cancel"] = "cancel"
+    retries: int = 2
+    rest_after_failures: int = 5
+    rest_s: float = 5.0
+    longest_rest_s: float = 300.0
 
 
 class Recorder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,28 +119,6 @@ class Logs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     format: Literal["text", "json"] = "text"
 
 
-class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One upstream. `base_url` is what that provider's SDK is given; a provider of several dialects has one for each."""
-
-    dialect: str | list[str] = "openai"
-    base_url: str | dict[str, str] = ""
-    api_key: str = ""
-    models: list[str] = []
-    ca_file: str | None = None
-    connect_timeout_s: float | None = None
-    first_byte_timeout_s: float | None = None
-    idle_timeout_s: float | None = None
-    total_timeout_s: float | None = None
-    max_connections: int | None = None
-
-    def endpoints(self) -> dict[str, str]:
-        """Dialect -> base URL."""
-        if isinstance(self.base_url, dict):
-            return dict(self.base_url)
-        dialects = [self.dialect] if isinstance(self.dialect, str) else self.dialect
-        return dict.fromkeys(dialects, self.base_url)
-
-
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -153,6 +133,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     recorder: Recorder = Recorder()
     logs: Logs = Logs()
     providers: dict[str, Provider] = {}
+    aliases: dict[str, str | list[str]] = {}
+    open: list[Open] = []
     prices: dict[str, dict[str, str | int]] = {}
 
     def markup_ppm(self) -> int:
@@ -190,6 +172,7 @@ def parse_config(
     for provider, defaults in (known_providers or {}).items():
         if provider in raw.get("providers", {}):
             raw["providers"][provider] = {**defaults, **raw["providers"][provider]}
+    require_credentials(raw.get("providers", {}))
     _resolve_secrets(raw)
     try:
         config = msgspec.convert(raw, Config, strict=False)
@@ -226,9 +209,11 @@ def _refuse_unknown(table: dict[str, Any], struct: type[msgspec.Struct], path: s
             _refuse_unknown(value, inner, f"{where}.")
         elif isinstance(value, dict) and get_origin(inner) is dict:
             _refuse_unknown_entries(value, get_args(inner)[1], where)
+        elif isinstance(value, list) and get_origin(inner) is list:
+            _refuse_unknown_entries(dict(enumerate(value)), get_args(inner)[0], where)
 
 
-def _refuse_unknown_entries(table: dict[str, Any], entry: object, where: str) -> None:
+def _refuse_unknown_entries(table: Mapping[Any, Any], entry: object, where: str) -> None:
     for name, value in table.items():
         if isinstance(value, dict) and isinstance(entry, type) and issubclass(entry, msgspec.Struct):
             _refuse_unknown(value, entry, f"{where}.{name}.")
@@ -239,8 +224,13 @@ def _resolve_secrets(raw: dict[str, Any]) -> None:
         if section in raw and key in raw[section]:
             raw[section][key] = resolve_secret(raw[section][key], f"{section}.{key}")
     for name, provider in raw.get("providers", {}).items():
-        if "api_key" in provider:
-            provider["api_key"] = resolve_secret(provider["api_key"], f"providers.{name}.api_key")
+        for key in SECRETS & provider.keys():
+            where = f"providers.{name}.{key}"
+            value = provider[key]
+            if isinstance(value, list):
+                provider[key] = [resolve_secret(one, where) for one in value]
+            else:
+                provider[key] = resolve_secret(value, where)
 
 
 def resolve_secret(reference: object, where: str) -> str:
@@ -307,8 +297,10 @@ def _check(config: Config) -> None:
     if config.redis.partitions > 1000:
         msg = "redis.partitions must be at most 1000"
         raise ConfigError(msg)
-    for name, provider in config.providers.items():
-        _check_provider(name, provider)
+    _at_least(0, **{"upstream.retries": config.upstream.retries})
+    _at_least(1, **{"upstream.rest_after_failures": config.upstream.rest_after_failures})
+    check_providers(config.providers)
+    check_routing(config.providers, config.aliases, config.open)
     config.price_book()
 
 
@@ -317,26 +309,6 @@ def _at_least(bound: int, **values: int) -> None:
         if value < bound:
             msg = f"{where} must be at least {bound}"
             raise ConfigError(msg)
-
-
-def _check_provider(name: str, provider: Provider) -> None:
-    for dialect, base_url in provider.endpoints().items():
-        if dialect not in DIALECTS:
-            msg = f"providers.{name}.dialect: {dialect!r} is not known; known: {', '.join(DIALECTS)}"
-            raise ConfigError(msg)
-        parts = urlsplit(base_url)
-        if (
-            parts.scheme not in {"http", "https"}
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
-            msg = f"providers.{name}.base_url must be http(s)://host[:port][/path] without query or credentials"
-            raise ConfigError(msg)
-    if not provider.api_key:
-        msg = f"providers.{name}.api_key is missing; use env:NAME or file:PATH"
-        raise ConfigError(msg)
 
 
 def _in_toml_terms(message: str) -> str:
