@@ -120,6 +120,13 @@ class Meter(Protocol):
     def cut(self) -> bytes:
         """Farebox ends the answer here, instead of `finish`: return what has to be sent before an event of ours."""
 
+    def farewell(self, event: bytes) -> bytes | None:
+        """Farebox ends the answer here with an error: what to send, so that the client's SDK raises it and the end is clean.
+
+        `event` is the error as a server-sent event of the dialect; another framing takes its data out of it. None where
+        nothing of ours can be read in the answer: then the connection is closed without a clean end.
+        """
+
 
 class Operation(Protocol):
     """One path of a dialect that is open, with its rule for what it costs."""
