@@ -77,6 +77,9 @@ class Credits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     assumed_output_tokens: int = 4096
     exhausted: Literal["cut", "finish"] = "cut"
     abandoned: Literal["checkpoint", "hold", "free"] = "checkpoint"
+    mode: Literal["normal", "strict"] = "normal"
+    background_lease_s: int = 3600
+    resources_kept_days: int = 30
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +99,10 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     total_timeout_s: float = 1800.0
     max_connections: int = 1000
     keepalive_s: float = 15.0
-    on_client_left: Literal["cancel"] = "cancel"
+    on_client_left: Literal["cancel", "drain", "free"] = "cancel"
+    drain_timeout_s: float = 30.0
+    drain_tokens: int = 8192
+    on_late: Literal["free", "count"] = "free"
     retries: int = 2
     rest_after_failures: int = 5
     rest_s: float = 5.0
@@ -299,6 +305,10 @@ def _check(config: Config) -> None:
         raise ConfigError(msg)
     _at_least(0, **{"upstream.retries": config.upstream.retries})
     _at_least(1, **{"upstream.rest_after_failures": config.upstream.rest_after_failures})
+    _at_least(1, **{"credits.resources_kept_days": config.credits.resources_kept_days})
+    if not 60 <= config.credits.background_lease_s <= 86_400:
+        msg = "credits.background_lease_s must be between 60 and 86400 seconds"
+        raise ConfigError(msg)
     check_providers(config.providers)
     check_routing(config.providers, config.aliases, config.open)
     config.price_book()
