@@ -133,7 +133,7 @@ def _check_opened(where: str, providers: Mapping[str, Provider], entry: Open) ->
         msg = f"{where}.dialect: {entry.provider} does not speak {entry.dialect!r}"
         raise ConfigError(msg)
     for key, template in (("path", entry.path), ("shared", entry.shared)):
-        if template is not None and not _TEMPLATE.fullmatch(template):
+        if template is not None and (not _TEMPLATE.fullmatch(template) or {".", ".."} & set(template.split("/"))):
             msg = f"{where}.{key} must be a path such as /files/{{id}}"
             raise ConfigError(msg)
     try:

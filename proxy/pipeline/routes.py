@@ -7,19 +7,30 @@ from typing import TYPE_CHECKING
 
 from proxy.core.errors import ConfigError
 from proxy.core.limits import CONCURRENT, REQUESTS, TOKENS
-from proxy.pipeline.read import Paths
-from proxy.pipeline.route import Endpoint, Router, base_path, base_paths
+from proxy.pipeline.candidates import Endpoint
+from proxy.pipeline.condition import Condition, RestRules
+from proxy.pipeline.opened import FlatRate
+from proxy.pipeline.paths import Paths
+from proxy.pipeline.route import Router, base_path, base_paths
 from proxy.pipeline.upstream.client import UpstreamClient
 from proxy.pipeline.upstream.dialer import client_tls
 from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
-from proxy.providers.registry import OPERATIONS
+from proxy.providers.registry import (
+    OPERATIONS,
+    allowed_query,
+    allowed_request_headers,
+    credential_headers,
+    default_headers,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from proxy.accounts.authenticator import Authenticator
-    from proxy.config import Config, Provider
+    from proxy.config import Config
+    from proxy.core.pricing import Price
     from proxy.pipeline.handle import Pipeline
+    from proxy.provider_config import Provider
 
 log = logging.getLogger("farebox.routes")
 
@@ -29,8 +40,13 @@ class Routes:
 
     def __init__(self, config: Config) -> None:
         self._endpoints = make_endpoints(config)
-        self.paths = Paths(OPERATIONS, base_paths(config.providers))
-        self.router = Router(self._endpoints, config.price_book(), config)
+        bases = base_paths(config.providers)
+        self.paths = Paths(OPERATIONS, bases)
+        for opened in config.open:
+            dialect = opened.dialect or next(iter(bases[opened.provider]))
+            operation = FlatRate(opened, dialect, config.credits.per_usd)
+            self.paths.add(operation, opened.provider, bases[opened.provider][dialect])
+        self.router = Router(self._endpoints, price_finder(config), config)
 
     def retire(self) -> None:
         """Replaced: calls that chose their route here still go through, and their connections close behind them."""
@@ -76,19 +92,56 @@ class Reloader:
         log.info("reloaded: %d providers, %d prices", len(config.providers), len(config.prices))
 
 
+def price_finder(config: Config) -> Callable[[str, str, int], Price | None]:
+    """Provider, model, Unix milliseconds -> the price that holds then; None for a model without one."""
+    prices = config.price_book()
+
+    def find(_provider: str, model: str, _at_ms: int) -> Price | None:
+        return prices.get(model) or prices.get("*")
+
+    return find
+
+
 def make_endpoints(config: Config) -> list[Endpoint]:
-    """Every provider in every dialect that it speaks; one connection pool for each address."""
-    endpoints = []
+    """Every provider in every dialect that it speaks, with each of its keys; one connection pool for each address."""
+    endpoints: list[Endpoint] = []
+    upstream = config.upstream
+    rules = RestRules(upstream.rest_after_failures, upstream.rest_s, upstream.longest_rest_s)
     for name, provider in config.providers.items():
         clients: dict[Origin, UpstreamClient] = {}
         for dialect, url in provider.endpoints().items():
             origin = Origin.parse(url)
             if origin not in clients:
                 clients[origin] = _upstream_client(config, provider, origin)
-            endpoints.append(
-                Endpoint(name, dialect, base_path(url), provider.api_key, tuple(provider.models), clients[origin])
-            )
+            endpoints += _endpoints_of(name, provider, dialect, clients[origin], rules)
     return endpoints
+
+
+def _endpoints_of(
+    name: str, provider: Provider, dialect: str, client: UpstreamClient, rules: RestRules
+) -> Iterator[Endpoint]:
+    """A provider in one dialect, once for each of its keys."""
+    url = provider.endpoints()[dialect]
+    parts = {"project": provider.project, "location": provider.location}
+    for key in provider.every_key():
+        yield Endpoint(
+            provider=name,
+            dialect=dialect,
+            origin="/".join(url.split("/", 3)[:3]),
+            base_path=base_path(url),
+            api_key=key,
+            models=tuple(provider.models),
+            weight=provider.weight,
+            client=client,
+            allowed_headers=allowed_request_headers(dialect),
+            allowed_query=allowed_query(dialect),
+            defaults=default_headers(dialect),
+            # Identity: usage is read from the bytes that pass, and a compressed answer would have to be unpacked for it.
+            tail=(*credential_headers(name, dialect, key), (b"accept-encoding", b"identity")),
+            signer=None,
+            parts={part: value for part, value in parts.items() if value},
+            condition=Condition(rules),
+        )
 
 
 def _upstream_client(config: Config, provider: Provider, origin: Origin) -> UpstreamClient:

@@ -19,7 +19,7 @@ LAYERS = [
     {"pipeline", "admin", "surfaces"},
     {"app", "cli", "roles", "__main__"},
 ]
-CROSS_CUTTING = {"config", "metrics", "logs", "tasks"}  # importable by all but core; they import core only
+CROSS_CUTTING = {"config", "provider_config", "metrics", "logs", "tasks"}  # importable by all but core; they import core only
 PROCESSES = {"embedded", "lifeline", "supervisor"}  # the parent's side: core only, and used by the top layer only
 NEIGHBOURS = {
     ("accounts", "ledger"),
@@ -33,6 +33,7 @@ NEIGHBOURS = {
     ("supervisor", "embedded"),
     ("supervisor", "lifeline"),
     ("embedded", "lifeline"),
+    ("config", "provider_config"),
 }
 IMPURE = {
     "asyncio", "concurrent", "ctypes", "fcntl", "http", "io", "logging", "mmap", "multiprocessing", "os", "pathlib", "select",
