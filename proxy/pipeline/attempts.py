@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from proxy.core.errors import FareboxError
 from proxy.pipeline.exchange import ClientLeft
 from proxy.pipeline.forward import open_upstream
+from proxy.pipeline.parting import client_left
 from proxy.pipeline.upstream.errors import PoolExhausted
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ async def _start(call: Call, *, last: bool) -> UpstreamExchange | None:
     """One attempt; None where another candidate may be tried."""
     condition = call.route.endpoint.condition
     upstream = await open_upstream(call)
-    call.exchange.on_left = lambda: upstream.abort(ClientLeft())
+    call.exchange.on_left = lambda: client_left(call, upstream)
     condition.begin(monotonic())
     try:
         await upstream.start()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.core.pricing import Tariff
+from proxy.pipeline.parting import USUAL, Parting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +49,7 @@ class Endpoint:
     signer: Signer | None
     parts: Mapping[str, str]
     condition: Condition
+    parting: Parting = USUAL
     targets: dict[str, str] = field(default_factory=dict)
 
 

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from proxy.core import records
-from proxy.core.errors import InvalidRequest, Unavailable, UpstreamTimeout
+from proxy.core.errors import FareboxError, InvalidRequest, Unavailable, UpstreamTimeout
 from proxy.core.outcomes import UNKNOWN, Extended, Gone, Held, HoldRequest, Refused
 from proxy.pipeline.admit import hold_bound_microcredits, refusal, tokens_taken
 from proxy.pipeline.exchange import ClientLeft
-from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record
+from proxy.pipeline.parting import LeftEarly
+from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record, output_so_far
+from proxy.pipeline.strict import afford, limit_output
+from proxy.providers.dialect import FREE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,6 +42,8 @@ log = logging.getLogger("farebox.hold")
 
 _FIRST_ERROR_STATUS = 400
 _STALE_ROUNDS = 3
+# The first checkpoint: until then a call whose worker dies is free. One more script for calls that take longer.
+_FIRST_NOTE_S = 0.5
 _encode = msgspec.json.Encoder().encode
 
 
@@ -65,6 +70,7 @@ class Credits:
         self.spool = spool
         self.metrics = metrics
         self.config = config
+        self.strict = config.mode == "strict"
         self.open: dict[str, Hold] = {}
 
     def hold(self, call: Call) -> Hold:
@@ -98,6 +104,7 @@ class Hold:
         "call",
         "charge",
         "standings",
+        "token_limit",
     )
 
     def __init__(self, credits_: Credits, call: Call) -> None:
@@ -107,6 +114,7 @@ class Hold:
         self.charge: int | None = None
         self.balance: int | None = None
         self.standings: tuple[Standing, ...] = ()
+        self.token_limit: int | None = None  # that mode strict has set
         self._ended = False
         self._extending = False
         self._growths = 0
@@ -116,8 +124,13 @@ class Hold:
     async def __aenter__(self) -> Self:
         """Holds, or raises what the refusal means: 402, 429, 503."""
         call = self.call
-        self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
-        held = await self._admit(tokens_taken(call.ask, len(call.body), call.tariff))
+        if call.operation.billing == FREE:
+            held = await self._admit(0)
+        else:
+            if self._credits.strict:
+                self.token_limit = limit_output(call)
+            self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
+            held = await self._admit(tokens_taken(call.ask, len(call.body), call.tariff))
         self.standings = held.standings
         self._renewed_at = monotonic()
         self._credits.open[call.call_id] = self
@@ -148,7 +161,7 @@ class Hold:
             ended = await self._end(record)
         self.charge = record.charge_microcredits
         self.balance = None if ended is None else ended.posted_microcredits
-        self._count(record)
+        self._count(record, error)
 
     async def _end(self, record: UsageRecord) -> Ended | None:
         """Hands the record to the ledger; to the spool where Redis is away or has lost the hold (then None)."""
@@ -175,16 +188,15 @@ class Hold:
         if call.meter is None or self._extending or call.ask.output_limit is not None:
             return False
         step = call.tariff.price.assumed_output_tokens * call.ask.choices
-        # An event is about a token; the bytes guard against providers that put many into one.
-        passed = max(call.meter.output_events, call.meter.output_bytes // 4)
-        return passed + step // 4 > step * (self._growths + 1)
+        return output_so_far(call.meter) + step // 4 > step * (self._growths + 1)
 
     async def grow(self) -> None:
         """Holds another step of output. Raises CreditsExhausted where the credits are not there and the policy is `cut`."""
         tariff = self.call.tariff
         self._growths += 1
         step = tariff.price.assumed_output_tokens * self.call.ask.choices
-        extended = await self._extend(self.amount + tariff.hold_microcredits(0, step))
+        more = tariff.growth_microcredits(step, self.call.ask.service_tier)
+        extended = await self._extend(self.amount + more)
         if extended is not None and not extended.granted and self._credits.config.exhausted == "cut":
             raise CreditsExhausted
 
@@ -192,7 +204,10 @@ class Hold:
         """Whether the lease or the checkpoint wants renewing. `now` in monotonic seconds."""
         config = self._credits.config
         lease = config.lease_s / 3
-        interval = lease if self.call.meter is None else min(config.checkpoint_s, lease)
+        if not self._step:
+            interval = min(_FIRST_NOTE_S, lease)
+        else:
+            interval = lease if self.call.meter is None else min(config.checkpoint_s, lease)
         return not self._extending and now - self._renewed_at >= interval
 
     async def renew(self) -> None:
@@ -245,6 +260,11 @@ class Hold:
             if isinstance(answer, Held):
                 return answer
             if isinstance(answer, Refused):
+                if self._credits.strict and (limit := afford(call, answer)) is not None:
+                    self.token_limit = limit
+                    self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
+                    tokens = tokens_taken(call.ask, len(call.body), call.tariff)
+                    continue
                 self.standings = answer.standings
                 raise refusal(answer)
             # Stale, or an account that the ledger does not know yet: SQL has the last word, and repairs the ledger's.
@@ -252,7 +272,7 @@ class Hold:
             call.caller = await self._credits.authenticator.identify(call.credential)
         raise Unavailable
 
-    def _count(self, record: UsageRecord) -> None:
+    def _count(self, record: UsageRecord, error: BaseException | None) -> None:
         metrics = self._credits.metrics
         route = (record.provider, self.call.route.metric_model)
         metrics.calls.add((*route, record.outcome, str(record.status or 0)))
@@ -264,6 +284,9 @@ class Hold:
             metrics.charged.add(route, record.charge_microcredits)
         if record.charge_microcredits > self.amount:
             metrics.overrun.add(route, record.charge_microcredits - self.amount)
+        if isinstance(error, FareboxError):
+            log.info("call %s: %s: %s", record.call_id, record.provider, error.code)
+            metrics.upstream_failures.add((record.provider, error.code))
         meter = self.call.meter
         if meter is not None and meter.flag:
             log.warning("call %s: usage from %s was not believed: %s", record.call_id, record.provider, meter.flag)
@@ -274,6 +297,8 @@ def _outcome(call: Call, error: BaseException | None) -> str:
     if error is None:
         failed = (call.status or 0) >= _FIRST_ERROR_STATUS or (call.meter is not None and call.meter.error)
         return records.UPSTREAM_FAILED if failed else records.COMPLETED
+    if isinstance(error, LeftEarly):
+        return records.CLIENT_LEFT
     if isinstance(error, ClientLeft):
         # SDKs hang up at the stream's last event, without waiting for the end of the HTTP answer.
         whole = call.meter is not None and call.meter.complete

@@ -42,6 +42,22 @@ def decoder_of(coding: bytes) -> Decoder | None:
     return None if make is None else make()
 
 
+def unpacked(body: bytes, coding: bytes, limit: int) -> bytes | None:
+    """A whole body unpacked; None where that cannot be, or would be more than `limit` bytes."""
+    decoder = decoder_of(coding)
+    if decoder is None:
+        return None
+    plain = bytearray()
+    try:
+        for step in decoder.unpack(body):
+            plain += step
+            if len(plain) > limit:
+                return None
+    except Undecodable:
+        return None
+    return bytes(plain)
+
+
 class Unpacking:
     """Stands in for a meter where the answer is compressed: the figures stay in the meter that it feeds."""
 
