@@ -5,7 +5,6 @@ and are resolved here, so that nothing else reads the environment. Instants and 
 """
 
 import difflib
-import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -15,9 +14,10 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from proxy.core.errors import ConfigError
-from proxy.core.money import NANO_USD_PER_USD, parse_scaled
-from proxy.core.pricing import MARKUP_ONE_PPM, Price
-from proxy.core.usage import COUNTERS
+from proxy.core.money import parse_scaled
+from proxy.core.pricing import MARKUP_ONE_PPM
+from proxy.prices.book import Policy, PriceBook, Rules
+from proxy.prices.shipped import read_book
 from proxy.provider_config import SECRETS, Open, Provider, check_providers, check_routing, require_credentials
 
 
@@ -80,6 +80,8 @@ class Credits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     mode: Literal["normal", "strict"] = "normal"
     background_lease_s: int = 3600
     resources_kept_days: int = 30
+    unpriced: Policy = "refuse"
+    price_book: str = ""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,15 +143,27 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     providers: dict[str, Provider] = {}
     aliases: dict[str, str | list[str]] = {}
     open: list[Open] = []
-    prices: dict[str, dict[str, str | int]] = {}
+    prices: dict[str, dict[str, Any]] = {}
+    markups: dict[str, str | int] = {}
 
     def markup_ppm(self) -> int:
         """The markup in parts per million: "1.2" -> 1200000."""
         return parse_scaled(str(self.credits.markup), MARKUP_ONE_PPM)
 
-    def price_book(self) -> dict[str, Price]:
-        """Model (or "*") -> price, in nano-USD per million tokens."""
-        return {model: _price(model, rates, self.credits.assumed_output_tokens) for model, rates in self.prices.items()}
+    def price_book(self) -> PriceBook:
+        """All prices and markups: `[prices]` and `[markups]` over the shipped book. Raises ConfigError."""
+        rules = Rules(
+            prices=self.prices,
+            markups=self.markups,
+            markup_ppm=self.markup_ppm(),
+            assumed_output_tokens=self.credits.assumed_output_tokens,
+            unpriced=self.credits.unpriced,
+            urls={name: tuple(provider.endpoints().values()) for name, provider in self.providers.items()},
+            priced_as={
+                name: provider.priced_as for name, provider in self.providers.items() if provider.priced_as is not None
+            },
+        )
+        return PriceBook(rules, read_book(self.credits.price_book) if self.credits.price_book else None)
 
 
 def load_config(path: Path, known_providers: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
@@ -258,34 +272,6 @@ def resolve_secret(reference: object, where: str) -> str:
             msg = f"{where} refers to the file {rest}, which cannot be read: {error.strerror}"
             raise ConfigError(msg) from error
     return reference
-
-
-def _price(model: str, rates: dict[str, Any], assumed_output_tokens: int) -> Price:
-    where = f'prices."{model}"'
-    numbers = dict(rates)
-    assumed = numbers.pop("assumed_output_tokens", assumed_output_tokens)
-    nano_usd = {}
-    for counter, rate in numbers.items():
-        if counter not in COUNTERS:
-            near = difflib.get_close_matches(counter, (*COUNTERS, "assumed_output_tokens"), n=1, cutoff=0.4)
-            msg = f"unknown setting {where}.{counter}" + (f"; did you mean {near[0]}?" if near else "")
-            raise ConfigError(msg)
-        try:
-            nano_usd[counter] = parse_scaled(str(rate), NANO_USD_PER_USD)
-        except ValueError as error:
-            msg = f"{where}.{counter}: {error}"
-            raise ConfigError(msg) from error
-        if nano_usd[counter] < 0:
-            msg = f"{where}.{counter} must not be negative"
-            raise ConfigError(msg)
-    for side in ("input", "output"):
-        if side not in nano_usd:
-            msg = f"{where}.{side} is missing; a price of 0 must be said"
-            raise ConfigError(msg)
-    # The version names the rates themselves, so that a record can be checked against the price that it was charged at.
-    digest = hashlib.sha256(repr(sorted(nano_usd.items())).encode()).hexdigest()
-    version = f"config-{digest[:12]}"
-    return Price(model, nano_usd, version, int(assumed))
 
 
 def _check(config: Config) -> None:

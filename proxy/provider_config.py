@@ -25,6 +25,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One upstream. `base_url` is what that provider's SDK is given; a provider of several dialects has one for each.
 
     `{region}` and `{location}` in it stand for the settings of that name. Several keys share the calls evenly.
+    `priced_as` names the provider of the price book whose prices hold here ("" for none), where neither name nor URL says it.
     """
 
     dialect: str | list[str] = "openai"
@@ -33,6 +34,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_keys: list[str] = []
     models: list[str] = []
     weight: int = 1
+    priced_as: str | None = None
     region: str = ""
     access_key_id: str = ""
     secret_access_key: str = ""

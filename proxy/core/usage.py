@@ -13,7 +13,7 @@ INPUT_COUNTERS = (
     "input_image",
     "input_video",
 )
-OUTPUT_COUNTERS = ("output", "reasoning", "output_audio", "output_image")
+OUTPUT_COUNTERS = ("output", "reasoning", "output_audio", "output_image", "output_video")
 TOKEN_COUNTERS = INPUT_COUNTERS + OUTPUT_COUNTERS
 # What is billed in something else than tokens. None of these is a part of the token sums.
 UNIT_COUNTERS = (
@@ -24,6 +24,7 @@ UNIT_COUNTERS = (
     "output_seconds",
     "search_units",
     "web_searches",
+    "file_searches",
 )
 COUNTERS = TOKEN_COUNTERS + UNIT_COUNTERS
 _INPUT, _OUTPUT = frozenset(INPUT_COUNTERS), frozenset(OUTPUT_COUNTERS)

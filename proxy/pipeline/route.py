@@ -8,21 +8,23 @@ from urllib.parse import urlsplit
 
 from proxy.core.errors import Forbidden, InsufficientCredits, NotFound
 from proxy.core.pricing import Price
+from proxy.core.usage import COUNTERS
 from proxy.pipeline.candidates import Candidates, Endpoint, Route
 from proxy.pipeline.opened import FlatRate
 from proxy.pipeline.read import printable
 from proxy.providers.dialect import FREE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from proxy.accounts.caller import Caller
     from proxy.config import Config
     from proxy.core.pricing import Tariff
     from proxy.pipeline.paths import Target
+    from proxy.prices.book import PriceBook
     from proxy.provider_config import Provider
 
-FREE_PRICE = Price("free", {"input": 0, "output": 0}, "free", 0)
+FREE_PRICE = Price("free", dict.fromkeys(COUNTERS, 0), "free", 0)
 """Of operations that the provider does not bill: nothing is held and nothing charged, limits hold all the same."""
 
 _EXACT = 1_000_000
@@ -36,14 +38,10 @@ _Key = tuple[str, str | None, str, bool]
 class Router:
     """Models to providers; rebuilt whole when the configuration is reloaded."""
 
-    def __init__(
-        self, endpoints: Sequence[Endpoint], find_price: Callable[[str, str, int], Price | None], config: Config
-    ) -> None:
-        """`find_price`: provider, model, Unix milliseconds -> price; a price whose model is "*" is nobody's own."""
+    def __init__(self, endpoints: Sequence[Endpoint], prices: PriceBook, config: Config) -> None:
         self.endpoints = endpoints
-        self._find_price = find_price
+        self._prices = prices
         self._per_usd = config.credits.per_usd
-        self._markup_ppm = config.markup_ppm()
         self.aliases = {name: _pairs(names) for name, names in config.aliases.items()}
         self._known: dict[_Key, Candidates] = {}
         self._known_minute = 0
@@ -67,14 +65,13 @@ class Router:
 
     def price_of(self, provider: str, model: str, own_model: str | None, at_ms: int) -> Price | None:
         """The price of a model at a provider: of the name that was asked for, else of the provider's own name."""
-        price = self._find_price(provider, model, at_ms)
-        if own_model is not None and (price is None or price.model == "*"):
-            price = self._find_price(provider, own_model, at_ms) or price
-        return price
+        return self._prices.find(provider, model, at_ms, own_model)
 
     def tariff(self, route: Route, markup_ppm: int | None) -> Tariff:
         """The route's price with the account's markup (parts per million), or the configured one for None."""
-        return route.tariff(self._per_usd, self._markup_ppm if markup_ppm is None else markup_ppm)
+        if markup_ppm is None:
+            markup_ppm = self._prices.markup_ppm(route.endpoint.provider, route.model, route.own_model)
+        return route.tariff(self._per_usd, markup_ppm)
 
     def serving(self, dialect: str, provider: str | None, model: str) -> list[tuple[Endpoint, str | None]]:
         """Who serves a model, each with its own name for it where that is another; empty for nobody."""

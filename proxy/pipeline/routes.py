@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from proxy.accounts.authenticator import Authenticator
     from proxy.config import Config
-    from proxy.core.pricing import Price
     from proxy.pipeline.handle import Pipeline
     from proxy.provider_config import Provider
 
@@ -46,7 +45,7 @@ class Routes:
             dialect = opened.dialect or next(iter(bases[opened.provider]))
             operation = FlatRate(opened, dialect, config.credits.per_usd)
             self.paths.add(operation, opened.provider, bases[opened.provider][dialect])
-        self.router = Router(self._endpoints, price_finder(config), config)
+        self.router = Router(self._endpoints, config.price_book(), config)
 
     def retire(self) -> None:
         """Replaced: calls that chose their route here still go through, and their connections close behind them."""
@@ -90,16 +89,6 @@ class Reloader:
         self._authenticator.use_default_limits(default_limits(config))
         before.retire()
         log.info("reloaded: %d providers, %d prices", len(config.providers), len(config.prices))
-
-
-def price_finder(config: Config) -> Callable[[str, str, int], Price | None]:
-    """Provider, model, Unix milliseconds -> the price that holds then; None for a model without one."""
-    prices = config.price_book()
-
-    def find(_provider: str, model: str, _at_ms: int) -> Price | None:
-        return prices.get(model) or prices.get("*")
-
-    return find
 
 
 def make_endpoints(config: Config) -> list[Endpoint]:

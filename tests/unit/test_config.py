@@ -50,7 +50,9 @@ def test_the_published_configuration_works(secrets: None) -> None:
     config = parse_config(PUBLISHED)
     assert config.admin.token == "value of FAREBOX_ADMIN_TOKEN"
     assert config.providers["local"].endpoints() == {"openai": "http://127.0.0.1:9001/v1"}
-    assert config.price_book()["test-model"].rates == {"input": 10**9, "cache_read": 5 * 10**8, "output": 2 * 10**9}
+    price = config.price_book().find("local", "test-model", 0)
+    assert price is not None
+    assert price.rates == {"input": 10**9, "cache_read": 5 * 10**8, "output": 2 * 10**9}
 
 
 @pytest.mark.parametrize(

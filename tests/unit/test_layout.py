@@ -14,6 +14,7 @@ FILES = sorted(path for path in PROXY.rglob("*.py") if "__pycache__" not in path
 # A package may import what stands in a lower layer, and its neighbours where named below.
 LAYERS = [
     {"core"},
+    {"prices"},
     {"sql"},
     {"ledger", "accounts", "records", "providers"},
     {"pipeline", "admin", "surfaces"},
@@ -34,6 +35,7 @@ NEIGHBOURS = {
     ("supervisor", "lifeline"),
     ("embedded", "lifeline"),
     ("config", "provider_config"),
+    ("config", "prices"),
 }
 IMPURE = {
     "asyncio", "concurrent", "ctypes", "fcntl", "http", "io", "logging", "mmap", "multiprocessing", "os", "pathlib", "select",
