@@ -91,8 +91,9 @@ class Response(msgspec.Struct, gc=False):
 
     @property
     def kept_as(self) -> str | None:
-        """The id under which it can be fetched or continued."""
-        return None if self.store is False or self.object not in {None, "response"} else self.id
+        """The id under which it can be fetched or continued; one that runs in the background is kept for that in any case."""
+        kept = self.store is not False or self.background is True
+        return self.id if kept and self.object in {None, "response"} else None
 
 
 class Figures(msgspec.Struct, gc=False):
