@@ -31,7 +31,12 @@ _FALLBACK["cache_read_audio"] = ("input_audio", 1, 1)
 # Tools that the provider runs are billed beside the tokens, and nobody can tell in advance whether a model will use one, so
 # a price that does not name them charges the list price that OpenAI and Anthropic share: 10 USD for 1,000 web searches, 2.50
 # for 1,000 file searches (https://developers.openai.com/api/docs/pricing, https://platform.claude.com/docs/en/about-claude/pricing).
-_TOOL_RATES = {"web_searches": 10_000 * NANO_USD_PER_USD, "file_searches": 2_500 * NANO_USD_PER_USD}
+# A session of OpenAI's code interpreter is 0.03 USD for a container of 1 GB, and as many times more as it is larger.
+_TOOL_RATES = {
+    "web_searches": 10_000 * NANO_USD_PER_USD,
+    "file_searches": 2_500 * NANO_USD_PER_USD,
+    "code_sessions": 30_000 * NANO_USD_PER_USD,
+}
 # Another measure of what may be billed in tokens: a transcription by the second or by the token, a rerank by the search.
 _MEASURES = frozenset(UNIT_COUNTERS) - _TOOL_RATES.keys() - {"requests"}
 _TOKENS = frozenset(TOKEN_COUNTERS)

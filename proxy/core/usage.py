@@ -25,6 +25,7 @@ UNIT_COUNTERS = (
     "search_units",
     "web_searches",
     "file_searches",
+    "code_sessions",
 )
 COUNTERS = TOKEN_COUNTERS + UNIT_COUNTERS
 _INPUT, _OUTPUT = frozenset(INPUT_COUNTERS), frozenset(OUTPUT_COUNTERS)
