@@ -63,6 +63,12 @@ class FrameMeter(BaseMeter):
         self._held.clear()
         return b""
 
+    def farewell(self, event: bytes) -> bytes | None:
+        """The answer ends with a frame of ours (`errors.stream_error` makes one), unless a frame was torn."""
+        between = self.between_events
+        self._held.clear()
+        return event if between else None
+
     def _take(self, piece: bytes, end: int) -> bytes:
         """What was held back and the piece up to `end`; the piece itself where that is all."""
         if not self._held:

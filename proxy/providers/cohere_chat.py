@@ -116,8 +116,8 @@ class Chat:
         return _Stream() if is_sse(content_type) else _Plain()
 
     def prompt_text(self, body: bytes) -> str:
-        """Messages, documents and tools."""
-        return texts_of(body, ("messages", "documents", "tools"))
+        """Messages, documents and tools. What stands as `data` elsewhere is no text; in a document it is."""
+        return texts_of(body.replace(b'"data"', b'"text"'), ("messages", "documents", "tools"))
 
 
 class _Plain(PlainMeter):
@@ -137,9 +137,7 @@ class _Plain(PlainMeter):
         if is_given(answer.usage):
             self.usage, self.partial, self.flag = read_report(answer.usage, CHAT)
         if is_given(answer.message):
-            said = texts_of(
-                b'{"message":%b}' % bytes(answer.message).replace(b'"role":"assistant"', b'"role":""'), ("message",)
-            )
+            said = texts_of(b'{"message":%b}' % bytes(answer.message), ("message",))
             self._tally.add(said)
 
 
