@@ -81,9 +81,9 @@ def _providers(sim: socket.socket) -> dict[str, Mapping[str, object]]:
     wired: dict[str, Mapping[str, object]] = {
         "sim": {"base_url": endpoints, "api_key": "sim", "models": ["sim", "sim-*"]}
     }
-    for name in known_providers():
+    for name, known in known_providers().items():
         variable = f"{name.upper()}_API_KEY"
-        if name != "sim" and os.environ.get(variable):
+        if known["base_url"] and os.environ.get(variable):
             wired[name] = {"api_key": f"env:{variable}"}
     return wired
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from proxy.core.pricing import Tariff
+from proxy.core.pricing import MARKUP_ONE_PPM, Tariff
 from proxy.pipeline.parting import USUAL, Parting
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class Endpoint:
 class Route:
     """A provider for a model, and what the call costs there.
 
-    `own_model` is the provider's own name for the model, None where it is the one that was asked for.
+    `own_model` is the provider's own name for the model, None where it is the one that was asked for. `markup_ppm` holds for
+    accounts without a markup of their own, in parts per million; a `flat` price is what accounts pay, without any.
     """
 
     endpoint: Endpoint
@@ -65,6 +66,8 @@ class Route:
     own_model: str | None
     price: Price
     weight: int = 1
+    markup_ppm: int = MARKUP_ONE_PPM
+    flat: bool = False
     _tariffs: dict[tuple[int, int], Tariff] = field(default_factory=dict)
 
     @property

@@ -32,7 +32,9 @@ _MAX_KNOWN = 4096
 # Prices change at whole minutes: what was found is found again in the next one.
 _KNOWN_MS = 60_000
 
-_Key = tuple[str, str | None, str, bool]
+# Dialect, provider that the path names, model, whether the provider bills nothing.
+Key = tuple[str, str | None, str, bool]
+Served = tuple[Endpoint, str | None]
 
 
 class Router:
@@ -40,10 +42,10 @@ class Router:
 
     def __init__(self, endpoints: Sequence[Endpoint], prices: PriceBook, config: Config) -> None:
         self.endpoints = endpoints
-        self._prices = prices
+        self.prices = prices
         self._per_usd = config.credits.per_usd
         self.aliases = {name: _pairs(names) for name, names in config.aliases.items()}
-        self._known: dict[_Key, Candidates] = {}
+        self._known: dict[Key, Candidates] = {}
         self._known_minute = 0
 
     def find(self, target: Target, model: str, at_ms: int) -> Candidates:
@@ -63,18 +65,12 @@ class Router:
             self._known[key] = found
         return found
 
-    def price_of(self, provider: str, model: str, own_model: str | None, at_ms: int) -> Price | None:
-        """The price of a model at a provider: of the name that was asked for, else of the provider's own name."""
-        return self._prices.find(provider, model, at_ms, own_model)
-
     def tariff(self, route: Route, markup_ppm: int | None) -> Tariff:
         """The route's price with the account's markup (parts per million), or the configured one for None."""
-        if markup_ppm is None:
-            markup_ppm = self._prices.markup_ppm(route.endpoint.provider, route.model, route.own_model)
-        return route.tariff(self._per_usd, markup_ppm)
+        return route.tariff(self._per_usd, route.markup_ppm if markup_ppm is None or route.flat else markup_ppm)
 
-    def serving(self, dialect: str, provider: str | None, model: str) -> list[tuple[Endpoint, str | None]]:
-        """Who serves a model, each with its own name for it where that is another; empty for nobody."""
+    def serving(self, dialect: str, provider: str | None, model: str) -> list[list[Served]]:
+        """Who serves a model, each with its own name for it, the best fit first; empty for nobody."""
         endpoints = [
             endpoint
             for endpoint in self.endpoints
@@ -82,30 +78,40 @@ class Router:
         ]
         if not model:
             # Nothing says who: the provider that the path names, else the first that speaks the dialect.
-            return [(endpoint, None) for endpoint in endpoints if endpoint.provider == endpoints[0].provider]
-        aliased: list[tuple[Endpoint, str | None]] = [
-            (endpoint, own)
+            return [[(endpoint, None) for endpoint in endpoints if endpoint.provider == endpoints[0].provider]]
+        aliased: list[Served] = [
+            (endpoint, own if own != model else None)
             for name, own in self.aliases.get(model, ())
             for endpoint in endpoints
             if endpoint.provider == name
         ]
-        return aliased or [(endpoint, None) for endpoint in _best(endpoints, model)]
+        return [aliased] if aliased else _by_fit(endpoints, model)
 
-    def _find(self, key: _Key, at_ms: int) -> Candidates:
+    def priced(self, key: Key, at_ms: int) -> tuple[bool, list[Route]]:
+        """Whether anybody serves a model, and the routes of those that fit best among the ones that have a price for it."""
         dialect, provider, model, free = key
-        serving = self.serving(dialect, provider, model)
-        if not serving:
+        groups = self.serving(dialect, provider, model)
+        for group in groups:
+            routes = []
+            for (endpoint, own), weight in zip(group, _weights(group), strict=True):
+                price = FREE_PRICE if free else self.prices.find(endpoint.provider, model, at_ms, own)
+                if price is not None:
+                    markup_ppm = self.prices.markup_ppm(endpoint.provider, model, own)
+                    routes.append(Route(endpoint, model, own, price, weight, markup_ppm))
+            if routes:
+                return True, routes
+        return any(groups), []
+
+    def _find(self, key: Key, at_ms: int) -> Candidates:
+        served, routes = self.priced(key, at_ms)
+        if routes:
+            return Candidates(routes)
+        model = key[2]
+        if not served:
             msg = f"The model {printable(model)!r} is not known here." if model else "No provider serves this path."
             raise NotFound(msg, code="model_not_found", param="model")
-        routes = []
-        for (endpoint, own), weight in zip(serving, _weights(endpoint for endpoint, _ in serving), strict=True):
-            price = FREE_PRICE if free else self.price_of(endpoint.provider, model, own, at_ms)
-            if price is not None:
-                routes.append(Route(endpoint, model, own if own != model else None, price, weight))
-        if not routes:
-            msg = f"The model {printable(model)!r} has no price, so calls to it are refused."
-            raise InsufficientCredits(msg, code="model_not_priced", param="model")
-        return Candidates(routes)
+        msg = f"The model {printable(model)!r} has no price, so calls to it are refused."
+        raise InsufficientCredits(msg, code="model_not_priced", param="model")
 
     def _opened(self, operation: FlatRate, target: Target) -> Candidates:
         """An opened path goes to the provider that it was opened for, at its flat price."""
@@ -114,7 +120,7 @@ class Router:
             for endpoint in self.endpoints
             if endpoint.dialect == operation.dialect and endpoint.provider == target.provider
         ]
-        return Candidates([Route(endpoint, "", None, operation.price) for endpoint in endpoints])
+        return Candidates([Route(endpoint, "", None, operation.price, flat=True) for endpoint in endpoints])
 
 
 def check_model_allowed(caller: Caller, model: str) -> None:
@@ -137,11 +143,14 @@ def base_paths(providers: Mapping[str, Provider]) -> dict[str, dict[str, str]]:
     }
 
 
-def _best(endpoints: Iterable[Endpoint], model: str) -> list[Endpoint]:
-    """Those that fit the model best: all that name it, else all with the longest prefix of it."""
-    fits = [(max((_fit(pattern, model) for pattern in endpoint.models), default=0), endpoint) for endpoint in endpoints]
-    best = max((fit for fit, _ in fits), default=0)
-    return [endpoint for fit, endpoint in fits if fit == best] if best else []
+def _by_fit(endpoints: Iterable[Endpoint], model: str) -> list[list[Served]]:
+    """Those that fit the model, the best first: all that name it, then by the length of the prefix that they match."""
+    groups: dict[int, list[Served]] = {}
+    for endpoint in endpoints:
+        fit = max((_fit(pattern, model) for pattern in endpoint.models), default=0)
+        if fit:
+            groups.setdefault(fit, []).append((endpoint, None))
+    return [groups[fit] for fit in sorted(groups, reverse=True)]
 
 
 def _fit(pattern: str, model: str) -> int:
@@ -153,13 +162,11 @@ def _fit(pattern: str, model: str) -> int:
     return 0
 
 
-def _weights(endpoints: Iterable[Endpoint]) -> list[int]:
+def _weights(group: Sequence[Served]) -> list[int]:
     """Each one's share in whole numbers: a provider's weight is spread evenly over its keys."""
-    listed = list(endpoints)
-    providers = [endpoint.provider for endpoint in listed]
-    keys = {provider: providers.count(provider) for provider in providers}
-    common = lcm(*keys.values())
-    return [endpoint.weight * common // keys[endpoint.provider] for endpoint in listed]
+    providers = [endpoint.provider for endpoint, _ in group]
+    common = lcm(*map(providers.count, providers))
+    return [endpoint.weight * (common // providers.count(endpoint.provider)) for endpoint, _ in group]
 
 
 def _pairs(names: str | list[str]) -> tuple[tuple[str, str], ...]:

@@ -10,6 +10,7 @@ from proxy.core.limits import CONCURRENT, REQUESTS, TOKENS
 from proxy.pipeline.candidates import Endpoint
 from proxy.pipeline.condition import Condition, RestRules
 from proxy.pipeline.opened import FlatRate
+from proxy.pipeline.parting import Parting, parting_of
 from proxy.pipeline.paths import Paths
 from proxy.pipeline.route import Router, base_path, base_paths
 from proxy.pipeline.upstream.client import UpstreamClient
@@ -102,12 +103,14 @@ def make_endpoints(config: Config) -> list[Endpoint]:
             origin = Origin.parse(url)
             if origin not in clients:
                 clients[origin] = _upstream_client(config, provider, origin)
-            endpoints += _endpoints_of(name, provider, dialect, clients[origin], rules)
+            endpoints += _endpoints_of(
+                name, provider, dialect, clients[origin], rules, parting=parting_of(config, provider.on_client_left)
+            )
     return endpoints
 
 
 def _endpoints_of(
-    name: str, provider: Provider, dialect: str, client: UpstreamClient, rules: RestRules
+    name: str, provider: Provider, dialect: str, client: UpstreamClient, rules: RestRules, *, parting: Parting
 ) -> Iterator[Endpoint]:
     """A provider in one dialect, once for each of its keys."""
     url = provider.endpoints()[dialect]
@@ -122,14 +125,15 @@ def _endpoints_of(
             models=tuple(provider.models),
             weight=provider.weight,
             client=client,
-            allowed_headers=allowed_request_headers(dialect),
-            allowed_query=allowed_query(dialect),
+            allowed_headers=allowed_request_headers(dialect, name),
+            allowed_query=allowed_query(dialect, name),
             defaults=default_headers(dialect),
             # Identity: usage is read from the bytes that pass, and a compressed answer would have to be unpacked for it.
             tail=(*credential_headers(name, dialect, key), (b"accept-encoding", b"identity")),
             signer=None,
             parts={part: value for part, value in parts.items() if value},
             condition=Condition(rules),
+            parting=parting,
         )
 
 

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.providers.anthropic_messages import OPERATIONS as ANTHROPIC
+from proxy.providers.azure_openai import OPERATIONS as AZURE
 from proxy.providers.dialect import Operation
-from proxy.providers.openai_chat import ChatCompletions
+from proxy.providers.openai_operations import OPERATIONS as OPENAI
 from proxy.providers.rows import PROVIDERS, CredentialStyle, Row
 
 Header = tuple[bytes, bytes]
 
-OPERATIONS: tuple[Operation, ...] = (ChatCompletions(), *ANTHROPIC)
+OPERATIONS: tuple[Operation, ...] = (*OPENAI, *AZURE, *ANTHROPIC)
 """Every metered path. What is not here is not open."""
 
 
@@ -94,6 +95,8 @@ def _defaults(row: Row) -> dict[str, Any]:
     urls = dict(row.base_urls)
     defaults: dict[str, Any] = {"dialect": row.dialect, "models": list(row.models)}
     defaults["base_url"] = urls if len(urls) > 1 else urls[row.dialect]
+    if row.region:
+        defaults["region"] = row.region
     return defaults | {"api_key": ""} if row.key_optional else defaults
 
 
