@@ -46,10 +46,15 @@ class _Start(msgspec.Struct, gc=False):
     usage: msgspec.Raw = NOTHING
 
 
+class _Started(msgspec.Struct, gc=False):
+    name: Any = None
+
+
 class _Event(msgspec.Struct, gc=False):
     type: str
     delta: _Delta | None = None
     message: _Start | None = None
+    content_block: _Started | None = None
     usage: msgspec.Raw = NOTHING
 
 
@@ -62,6 +67,7 @@ class _Figures(msgspec.Struct, gc=False):
 
 class _Block(msgspec.Struct, gc=False):
     type: Any = None
+    name: Any = None
     text: Any = None
     thinking: Any = None
     content: Any = None
@@ -171,6 +177,7 @@ class _Document(PlainMeter):
             if block.type == "compaction" and isinstance(block.content, str):
                 self._tally.add(block.content)
             if block.input is not NOTHING:
+                self._tally.call(block.name if isinstance(block.name, str) else "")
                 self._tally.add(bytes(memoryview(block.input)).decode())
 
     @staticmethod
@@ -203,6 +210,8 @@ class _Stream(StreamMeter):
             if text and isinstance(text, str):
                 self._tally.add(text)
                 return False
+        if event.content_block is not None and isinstance(event.content_block.name, str):
+            self._tally.call(event.content_block.name)
         message = event.message
         self._read_kind(event.type, event.usage if message is None else message.usage)
         return False

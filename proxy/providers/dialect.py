@@ -104,6 +104,10 @@ class Meter(Protocol):
         """UTF-8 bytes of output text so far; never fewer than its tokens."""
 
     @property
+    def output_calls(self) -> int:
+        """Tool calls begun so far; a model writes more for each than its name and arguments."""
+
+    @property
     def output_text(self) -> str:
         """The output so far, to be counted; bounded, so it may be shorter than `output_bytes`."""
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from proxy.providers.dialect import Operation
+from proxy.providers.dialect import Meter, Operation
 from proxy.providers.families import Family, family_of
 from proxy.providers.images import image_bound, image_tokens
 from proxy.providers.prompts import texts_in
@@ -23,7 +23,8 @@ _LARGE_BYTES = 64 * 1024
 BOUND_ALLOWANCE = 600
 # A foreign tokenizer may cut long runs, which o200k folds into one token, into small pieces: so much of the text at least.
 _LEAST_BYTES_PER_TOKEN = 4
-# A provider that bills parts of unknown length (audio, documents, video) can exceed any allowance.
+# Base64 of reasoning that came back sealed: no fewer bytes than the reasoning itself, and prose is four bytes a token.
+_SEALED_CHARS_PER_TOKEN = 6
 _SEPARATOR = "\0"
 
 _decode = msgspec.json.Decoder().decode
@@ -35,7 +36,7 @@ _TURNS = ("messages", "contents", "input", "prompt")
 _FORMATS = ("response_format", "text", "output_format", "output_config", "format")
 _TOOL_MEMBERS = ("name", "description", "parameters", "input_schema", "parametersJsonSchema", "parameters_json_schema")
 # What a conversation continues with is not in the request.
-_UNSEEN = ("previous_response_id", "conversation", "cachedContent", "cached_content")
+_UNSEEN = ("previous_response_id", "conversation", "cachedContent", "cached_content", "mcp_servers")
 
 
 class Counter(Protocol):
@@ -47,12 +48,17 @@ class Counter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What of a request becomes input: texts, tools and formats as JSON, messages, images, and whether that is all of it."""
+    """What of a request becomes input: texts, tools and formats as JSON, messages, images, reasoning that came back sealed.
+
+    `complete` says that this is all: a provider bills parts of unknown length (sounds, documents), what it keeps itself and
+    what its own tools find beside it.
+    """
 
     texts: tuple[str, ...]
     tools: tuple[str, ...]
     messages: int
     images: tuple[dict[str, Any], ...]
+    sealed_chars: int
     complete: bool
 
     @property
@@ -70,10 +76,14 @@ async def count_input(counter: Counter, operation: Operation, body: bytes, model
     return await _estimate(counter, prompt, model)
 
 
-async def count_output(counter: Counter, text: str, model: str) -> int:
-    """The output tokens of a text that was relayed."""
-    family = family_of(model)
-    return _scaled(await counter.count(text, model), family.text_percent)
+async def count_output(counter: Counter, meter: Meter, model: str) -> int:
+    """The output tokens of what a meter has seen pass."""
+    family, text = family_of(model), meter.output_text
+    tokens = _scaled(await counter.count(text, model), family.text_percent)
+    kept = len(text.encode("utf-8", "replace"))
+    if 0 < kept < meter.output_bytes:  # the tally is bounded: what it dropped is counted at the same density
+        tokens = -(-tokens * meter.output_bytes // kept)
+    return tokens + meter.output_calls * family.call_tokens
 
 
 async def refined_input_bound(counter: Counter, body: bytes, model: str) -> int | None:
@@ -87,8 +97,9 @@ async def refined_input_bound(counter: Counter, body: bytes, model: str) -> int 
     if prompt is None or not prompt.complete:
         return None
     family = family_of(model)
-    text_only = Prompt(prompt.texts, prompt.tools, prompt.messages, (), complete=True)
+    text_only = Prompt(prompt.texts, prompt.tools, prompt.messages, (), 0, complete=True)
     bound = _scaled(await _estimate(counter, text_only, model), family.bound_percent) + BOUND_ALLOWANCE
+    bound += prompt.sealed_chars * 3 // 4  # a token of it is at least a byte
     if not family.exact:
         bound = max(bound, prompt.text_bytes // _LEAST_BYTES_PER_TOKEN + BOUND_ALLOWANCE)
     bound += len(prompt.images) * image_bound(model)
@@ -108,6 +119,7 @@ async def _estimate(counter: Counter, prompt: Prompt, model: str) -> int:
     if prompt.tools:
         tokens += _tools_tokens(prompt, family)
         tokens += _scaled(await _count_each(counter, prompt.tools, model), family.tools_percent)
+    tokens += prompt.sealed_chars // _SEALED_CHARS_PER_TOKEN
     return tokens + sum(image_tokens(image, model) for image in prompt.images)
 
 
@@ -141,12 +153,13 @@ def read_prompt(body: bytes) -> Prompt | None:
     tools = list(_tools(members))
     items = turns if isinstance(turns, list) else [turns]
     images = tuple(_images([*system, *items]))
-    unseen = any(members.get(name) for name in _UNSEEN) or _has_server_tools(members)
+    unseen = any(members.get(name) for name in _UNSEEN) or _has_server_tools(members) or _has_compaction(items)
     return Prompt(
         texts=tuple(texts_in([*system, *items])),
         tools=(*tools, *_formats(members)),
         messages=len(items) + bool(system),
         images=images,
+        sealed_chars=sum(_sealed(items)),
         complete=not unseen and not _has_other_media(items),
     )
 
@@ -203,8 +216,19 @@ def _images(value: Any) -> Iterator[dict[str, Any]]:
             yield part
 
 
+def _sealed(items: list[Any]) -> Iterator[int]:
+    for item in _objects(items):
+        if item.get("type") == "reasoning" and isinstance(text := item.get("encrypted_content"), str):
+            yield len(text)
+
+
+def _has_compaction(items: list[Any]) -> bool:
+    """A conversation that only the provider can unfold."""
+    return any(item.get("type") == "compaction" for item in _objects(items))
+
+
 def _has_other_media(value: Any) -> bool:
-    kinds = ("input_audio", "file", "input_file", "document", "video", "audio", "container_upload")
+    kinds = ("input_audio", "file", "input_file", "document", "document_url", "video", "audio", "container_upload")
     for part in _parts(value):
         if part.get("type") in kinds or any(isinstance(part.get(kind), dict) for kind in kinds):
             return True

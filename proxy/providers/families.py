@@ -30,6 +30,9 @@ class Family:
     tools_percent: int = 120
     """The definitions as compact JSON."""
 
+    call_tokens: int = 12
+    """Of each tool call in an answer, beside its name and arguments."""
+
     bound_percent: int = 200
     """What the estimate is multiplied by where it is to be a bound."""
 
@@ -45,13 +48,15 @@ _FAMILIES = (
         exact=True,
         text_percent=100,
         fixed_tokens=3,
-        tools_tokens=60,
+        tools_tokens=50,
+        call_tokens=16,
         tools_percent=100,
         bound_percent=110,
     ),
     Family(
         name="openai",
-        names=("gpt-", "chatgpt", "davinci", "babbage", "text-embedding-", "sim"),
+        call_tokens=8,
+        names=("gpt-", "chatgpt", "davinci", "babbage", "sim"),
         exact=True,
         text_percent=100,
         fixed_tokens=3,
@@ -65,9 +70,10 @@ _FAMILIES = (
         names=("claude-3", "claude-sonnet-4-0", "claude-sonnet-4-2025", "claude-opus-4-0", "claude-opus-4-1"),
         text_percent=115,
         tools_tokens=346,
+        call_tokens=40,
         tools_percent=115,
     ),
-    Family(name="claude", names=("claude",), text_percent=115, tools_tokens=496, tools_percent=130),
+    Family(name="claude", names=("claude",), text_percent=115, tools_tokens=496, call_tokens=40, tools_percent=130),
     # https://ai.google.dev/gemini-api/docs/tokens: nothing but the text is counted.
     Family(
         name="gemini",
@@ -76,18 +82,30 @@ _FAMILIES = (
         message_tokens=0,
         fixed_tokens=0,
         tools_percent=95,
+        call_tokens=2,
     ),
     Family(name="nova", names=("nova",), text_percent=125, message_tokens=0, fixed_tokens=0, tools_tokens=840),
     Family(
         name="mistral",
         names=("mistral", "ministral", "magistral", "codestral", "pixtral", "devstral"),
         tools_percent=150,
+        call_tokens=3,
     ),
-    Family(name="llama-4", names=("llama-4", "llama4"), message_tokens=4, tools_tokens=620),
+    Family(name="llama-4", names=("llama-4", "llama4"), message_tokens=4, tools_tokens=620, call_tokens=50),
     Family(name="llama", names=("llama",), fixed_tokens=30, tools_tokens=100),
     Family(name="deepseek-v4", names=("deepseek-v4",), fixed_tokens=80, tools_tokens=250),
     Family(name="deepseek", names=("deepseek",), tools_tokens=200),
-    Family(name="cohere", names=("command",), fixed_tokens=480, tools_tokens=450),
+    # https://docs.cohere.com/docs/how-does-cohere-pricing-work: billed units leave the template out.
+    Family(name="cohere", names=("command",), text_percent=105, message_tokens=0, fixed_tokens=0, tools_percent=100),
+    Family(
+        name="embedding",
+        names=("text-embedding-", "embed-", "voyage-"),
+        exact=True,
+        text_percent=100,
+        message_tokens=0,
+        fixed_tokens=0,
+        bound_percent=110,
+    ),
 )
 OTHER = Family(name="other", names=())
 

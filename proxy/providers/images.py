@@ -44,7 +44,7 @@ OTHER_BOUND = 8192
 
 def image_tokens(part: dict[str, Any], model: str) -> int:
     """The tokens of one image part, in any dialect."""
-    family, (width, height) = family_of(model).name, _size(part)
+    family, (width, height) = family_of(model).name, _size(part) or _ASSUMED
     if family.startswith("claude"):
         return min(-(-width * height // 750), _CLAUDE_MOST)
     if family == "gemini":
@@ -62,6 +62,11 @@ def image_bound(model: str) -> int:
     name = model.rpartition("/")[2]
     base, tile = _tile(name)
     return max(OTHER_BOUND, base + tile * _MOST_TILES)
+
+
+def is_sized(part: dict[str, Any]) -> bool:
+    """Whether the size of an image stands in the request."""
+    return _size(part) is not None
 
 
 def _tile(name: str) -> tuple[int, int]:
@@ -94,13 +99,13 @@ def _detail(part: dict[str, Any]) -> Any:
     return image.get("detail") if isinstance(image, dict) else part.get("detail")
 
 
-def _size(part: dict[str, Any]) -> tuple[int, int]:
+def _size(part: dict[str, Any]) -> tuple[int, int] | None:
     head = _head(part)
     for read in (_png, _gif, _jpeg, _webp):
         size = read(head)
         if size is not None and 0 < size[0] <= 65_536 and 0 < size[1] <= 65_536:
             return size
-    return _ASSUMED
+    return None
 
 
 def _head(part: dict[str, Any]) -> bytes:

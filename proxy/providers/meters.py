@@ -54,6 +54,11 @@ class BaseMeter:
         return self._tally.bytes
 
     @property
+    def output_calls(self) -> int:
+        """Tool calls begun so far."""
+        return self._tally.calls
+
+    @property
     def output_text(self) -> str:
         """The output so far, bounded."""
         return self._tally.text

@@ -109,5 +109,6 @@ def _add_calls(text: Text, tally: Tally) -> None:
     functions = [call.function for call in text.tool_calls or ()]
     for function in (*functions, text.function_call):
         if function is not None:
-            _add(function.name, tally)
+            if isinstance(function.name, str) and function.name:
+                tally.call(function.name)
             _add(function.arguments, tally)

@@ -25,6 +25,7 @@ _decode_event = msgspec.json.Decoder(Event).decode
 _decode_odd = msgspec.json.Decoder(OddEvent).decode
 
 # Deltas whose text is the model's own; of audio the transcript is, which comes beside it.
+_ADDED = "response.output_item.added"
 _SILENT_DELTA = "response.audio.delta"
 
 
@@ -72,6 +73,8 @@ class ResponseStream(StreamMeter):
         elif event.response is not None:
             self._take(event.response, None)
         elif event.item is not None:
+            if event.type == _ADDED and isinstance(event.item.name, str):
+                self._tally.call(event.item.name)
             # A stream that ends before its usage would lose what the tool cost.
             if self.usage is None and self.flag is None and has_billed_call((event.item,)):
                 self.flag = UNTOLD_TOOL

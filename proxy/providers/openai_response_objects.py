@@ -178,7 +178,9 @@ def has_billed_call(items: Iterable[Item] | None) -> bool:
 def tally_output(items: Iterable[Item] | None, tally: Tally) -> None:
     """Add what the model wrote to the tally."""
     for item in items or ():
-        for value in (item.content, item.summary, item.name, item.arguments, item.input, item.code):
+        if isinstance(item.name, str):
+            tally.call(item.name)
+        for value in (item.content, item.summary, item.arguments, item.input, item.code):
             if value is not None:
                 for text in _texts(value):
                     tally.add(text)

@@ -12,10 +12,11 @@ from proxy.providers.reading import is_array
 _TEXT_PARTS = frozenset(
     ("text", "refusal", "thinking", "redacted_thinking", "tool_use", "tool_result", "server_tool_use", "input_text"),
 )
-# Members that are no text for the model, in any dialect: names of kinds, ids, what media are made of, and reasoning that
-# only the provider can read (it is billed as output when it is made, and mostly left out when it comes back).
+# Members that are no text for the model, in any dialect: names of kinds, ids, roles (part of a message's overhead), what
+# media are made of, and reasoning that only the provider can read.
 _KINDS_AND_IDS = (
     "type",
+    "role",
     "id",
     "tool_call_id",
     "tool_use_id",
@@ -25,7 +26,18 @@ _KINDS_AND_IDS = (
     "status",
     "cache_control",
 )
-_MEDIA = ("image_url", "input_audio", "file", "file_id", "file_data", "fileData", "inlineData", "inline_data", "source")
+_MEDIA = (
+    "image_url",
+    "document_url",
+    "input_audio",
+    "file",
+    "file_id",
+    "file_data",
+    "fileData",
+    "inlineData",
+    "inline_data",
+    "source",
+)
 _SEALED = (
     "signature",
     "thoughtSignature",

@@ -23,8 +23,10 @@ CHAT: Operation = ChatCompletions()
 MESSAGES: Operation = Messages()
 
 MAX_CHOICES = 128
-# https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken: each message costs three, and so does the answer's start.
-_TOKENS_A_MESSAGE = 3
+# https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken: each message costs three and its role, the answer's
+# start another three.
+_TOKENS_A_MESSAGE = 4
+_TOKENS_OF_THE_START = 3
 _LEGACY_LIMIT = 16  # https://platform.openai.com/docs/api-reference/completions/create: max_tokens defaults to 16
 
 
@@ -136,7 +138,7 @@ def read_any(model: str, body: bytes) -> tuple[dict[str, Any], Behaviour]:
 
 def message_tokens(items: Sequence[Any]) -> int:
     """What messages cost beside their text."""
-    return _TOKENS_A_MESSAGE * (len(items) + 1)
+    return _TOKENS_A_MESSAGE * len(items) + _TOKENS_OF_THE_START
 
 
 def inputs_of(value: Any, name: str) -> list[str]:
