@@ -35,6 +35,7 @@ from proxy.metrics import Metrics, use_directory
 from proxy.pipeline.handle import Pipeline
 from proxy.pipeline.health import Health
 from proxy.pipeline.hold import Credits
+from proxy.pipeline.resources import Resources
 from proxy.pipeline.routes import Reloader, Routes, default_limits
 from proxy.pipeline.server import DataListener
 from proxy.pipeline.spool import Spool
@@ -138,6 +139,7 @@ async def _worker(start: Start) -> None:
             counter=counter,
             spool=spool,
             metrics=metrics,
+            resources=Resources(stores.redis, stores.ledger, metrics, config.credits),
             config=config.credits,
         )
         health = _health(config, stores)

@@ -7,6 +7,7 @@ settles or releases it once. Refusals before the hold cost nothing and leave no 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
@@ -15,8 +16,8 @@ from proxy.pipeline.admit import hold_bound_microcredits, rate_limit_headers
 from proxy.pipeline.attempts import first_answer
 from proxy.pipeline.authenticate import credential_of
 from proxy.pipeline.call import Call
+from proxy.pipeline.ended import CreditsExhausted
 from proxy.pipeline.exchange import ClientLeft
-from proxy.pipeline.hold import CreditsExhausted
 from proxy.pipeline.read import by_name, read_head, read_tags, read_trace
 from proxy.pipeline.relay import relay
 from proxy.pipeline.reply import send_error
@@ -128,6 +129,9 @@ class Pipeline:
         ask = operation.read(body, read_head(exchange, target, named))
         if ask.model or operation.billing != FREE:
             check_model_allowed(caller, ask.model)
+        if ask.resources:
+            keeper = await self._credits.resources.provider_of(caller.account_id, ask.resources, target.provider)
+            target = replace(target, provider=keeper)
         candidates = self.router.find(target, ask.model, at_ms)
         route, tariff = self._dearest(candidates, ask, len(body), caller.markup_ppm)
         return Call(

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.core.errors import FareboxError
 from proxy.core.money import format_credits
 from proxy.pipeline.admit import rate_limit_headers
+from proxy.pipeline.ended import CreditsExhausted
 from proxy.pipeline.exchange import ClientLeft
-from proxy.pipeline.hold import CreditsExhausted
 from proxy.pipeline.parting import DRAIN, LeftEarly, client_left, policy_of
 from proxy.pipeline.receipt import output_so_far
 from proxy.providers.decoding import Unpacking, unpacked
@@ -112,7 +112,7 @@ async def _relay_whole(
 async def _relay_stream(
     call: Call, answer: UpstreamExchange, hold: Hold, passage: Passage | None, begun: tuple[RawHeaders, bytes]
 ) -> None:
-    exchange = call.exchange
+    exchange, meter = call.exchange, call.meter
     headers, first = begun
     add_headers(headers, call, hold)
     try:
@@ -120,7 +120,11 @@ async def _relay_stream(
         if first:
             await exchange.send(first)
         while piece := await answer.read():
-            await exchange.send(piece if passage is None else passage.feed(piece))
+            if passage is not None:
+                piece = passage.feed(piece)
+                if meter is not None and meter.resource is not None:
+                    await hold.keep(meter.resource)
+            await exchange.send(piece)
             if hold.needs_more():
                 await hold.grow()
         if passage is not None:

@@ -2,12 +2,13 @@
 https://platform.openai.com/docs/api-reference/responses/get and the pages after it.
 
 Fetching and cancelling are how the usage of a background response becomes known: their meters tell it with the `resource`
-that it belongs to, and whoever keeps the hold of that response charges it once. Deleting and listing cost nothing.
+that it belongs to, and whoever keeps the hold of that response charges it once, under the id of the call that made it. So
+the calls here cost nothing themselves.
 """
 
 from urllib.parse import parse_qs
 
-from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Path, is_sse
+from proxy.providers.dialect import FREE, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.openai_request import resource_of
 from proxy.providers.openai_response_meters import ResponseDocument, ResponseStream
 
@@ -18,7 +19,7 @@ class RetrieveResponse:
     dialect = "openai"
     method = "GET"
     paths: tuple[Path, ...] = (Path("/responses/{response_id}", "/v1/responses/{response_id}"),)
-    billing = BILLED
+    billing = FREE
 
     def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:  # noqa: ARG002 - there is none
         """Which response is meant; its model is not said."""
@@ -49,11 +50,9 @@ class DeleteResponse(RetrieveResponse):
     """`DELETE /responses/{response_id}`."""
 
     method = "DELETE"
-    billing = FREE
 
 
 class ListInputItems(RetrieveResponse):
     """`GET /responses/{response_id}/input_items`."""
 
     paths: tuple[Path, ...] = (Path("/responses/{response_id}/input_items", "/v1/responses/{response_id}/input_items"),)
-    billing = FREE
