@@ -148,6 +148,7 @@ async def _worker(start: Start) -> None:
             config,
             paths=routes.paths,
             router=routes.router,
+            models=routes.models,
             authenticator=authenticator,
             credits_=credits_,
             metrics=metrics,

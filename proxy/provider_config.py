@@ -39,6 +39,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     access_key_id: str = ""
     secret_access_key: str = ""
     session_token: str = ""
+    profile: str = ""
     project: str = ""
     location: str = ""
     service_account_file: str = ""
@@ -84,7 +85,7 @@ class Open(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 def require_credentials(providers: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises ConfigError for a provider of which nothing is said; an empty `api_key` says that it needs none."""
     for name, provider in providers.items():
-        if not {"api_key", "api_keys", "access_key_id", "service_account_file"} & provider.keys():
+        if not {"api_key", "api_keys", "access_key_id", "profile", "service_account_file"} & provider.keys():
             msg = f"providers.{name}.api_key is missing; use env:NAME or file:PATH (an empty one for a provider without keys)"
             raise ConfigError(msg)
 

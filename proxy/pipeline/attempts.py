@@ -11,7 +11,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.core.errors import FareboxError
+from proxy.core.errors import FareboxError, UpstreamFailed
 from proxy.pipeline.exchange import ClientLeft
 from proxy.pipeline.forward import open_upstream
 from proxy.pipeline.parting import client_left
@@ -50,7 +50,13 @@ async def first_answer(call: Call, router: Router, retries: int) -> UpstreamExch
 async def _start(call: Call, *, last: bool) -> UpstreamExchange | None:
     """One attempt; None where another candidate may be tried."""
     condition = call.route.endpoint.condition
-    upstream = await open_upstream(call)
+    try:
+        upstream = await open_upstream(call)
+    except UpstreamFailed:  # no credential to sign with
+        condition.failed(monotonic())
+        if last:
+            raise
+        return None
     call.exchange.on_left = lambda: client_left(call, upstream)
     condition.begin(monotonic())
     try:

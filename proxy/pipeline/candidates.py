@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from proxy.core.pricing import MARKUP_ONE_PPM, Tariff
 from proxy.pipeline.parting import USUAL, Parting
@@ -15,15 +15,9 @@ if TYPE_CHECKING:
     from proxy.pipeline.condition import Condition
     from proxy.pipeline.upstream.client import UpstreamClient
     from proxy.providers.registry import Header
+    from proxy.providers.signing import Signer
 
 _MAX_TARIFFS = 64  # of one route: accounts have few different markups
-
-
-class Signer(Protocol):
-    """A credential that is made anew for each call: AWS' signatures, Google's access tokens."""
-
-    async def headers(self, method: str, url: str, headers: Sequence[Header], body: bytes) -> list[Header]:
-        """The headers to add to a call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus
 
+from proxy.core.errors import NotFound, UpstreamFailed
 from proxy.pipeline.paths import MODEL_PARTS, fill
+from proxy.providers.signing import SigningError
 
 if TYPE_CHECKING:
     from proxy.pipeline.call import Call
     from proxy.pipeline.candidates import Endpoint, Route
     from proxy.pipeline.exchange import RawHeaders
     from proxy.pipeline.upstream.exchange import Exchange as UpstreamExchange
+    from proxy.providers.signing import Signer
+
+log = logging.getLogger("farebox.forward")
 
 # What may stand in a query on the wire (RFC 3986); a member with anything else stays here.
 _MEMBER = re.compile(r"[A-Za-z0-9\-._~!$'()*+,;:@/?=%\[\]]*")
@@ -30,8 +36,18 @@ async def open_upstream(call: Call) -> UpstreamExchange:
         body = call.operation.outgoing(call.body, call.ask, route.own_model)
     headers = request_headers(call, endpoint, with_body=bool(body))
     if endpoint.signer is not None:
-        headers += await endpoint.signer.headers(method, endpoint.origin + target, headers, body)
+        headers += await _signed(endpoint.signer, method, endpoint.origin + target, headers, body)
     return endpoint.client.open(method.encode(), target.encode("ascii"), headers, body)
+
+
+async def _signed(signer: Signer, method: str, url: str, headers: RawHeaders, body: bytes) -> RawHeaders:
+    try:
+        return await signer.headers(method, url, headers, body)
+    except SigningError as error:
+        log.error("a call could not be signed: %s", error)  # noqa: TRY400 - the message says it all
+        raise UpstreamFailed(
+            "The credential for the model provider could not be had.", code="upstream_credential"
+        ) from error
 
 
 def request_headers(call: Call, endpoint: Endpoint, *, with_body: bool = True) -> RawHeaders:
@@ -54,6 +70,9 @@ def target_for(call: Call, route: Route) -> str:
         if path is None:
             path = endpoint.targets[target.suffix] = endpoint.base_path + target.suffix
     else:
+        if endpoint.signer is not None and "project" in target.raw and "project" not in endpoint.parts:
+            # Our credential may open several projects, and a caller must not choose which one pays.
+            raise NotFound("This path names a project, and the configuration of its provider names none.")
         raw = {name: endpoint.parts.get(name, value) for name, value in target.raw.items()}
         if route.own_model is not None:
             raw |= {name: quote(route.own_model, safe=":@") for name in raw if name in MODEL_PARTS}

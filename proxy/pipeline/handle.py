@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from proxy.pipeline.exchange import Exchange, RawHeaders
     from proxy.pipeline.health import Health
     from proxy.pipeline.hold import Credits, Hold
+    from proxy.pipeline.models import Models, Wanted
     from proxy.pipeline.paths import Paths
     from proxy.pipeline.route import Router
     from proxy.pipeline.upstream.exchange import Exchange as UpstreamExchange
@@ -58,6 +59,7 @@ class Pipeline:
         *,
         paths: Paths,
         router: Router,
+        models: Models,
         authenticator: Authenticator,
         credits_: Credits,
         metrics: Metrics,
@@ -68,6 +70,7 @@ class Pipeline:
         self._retries = config.upstream.retries
         self._paths = paths
         self.router = router
+        self._models = models
         self._authenticator = authenticator
         self._credits = credits_
         self._metrics = metrics
@@ -78,9 +81,9 @@ class Pipeline:
             "/readyz": health.readyz,
         }
 
-    def reroute(self, paths: Paths, router: Router) -> None:
+    def reroute(self, paths: Paths, router: Router, models: Models) -> None:
         """Takes up new routes and prices; calls in progress keep theirs."""
-        self._paths, self.router = paths, router
+        self._paths, self.router, self._models = paths, router, models
 
     async def handle(self, exchange: Exchange) -> None:
         """Answers one request, whatever happens."""
@@ -107,6 +110,9 @@ class Pipeline:
             self._fail(exchange, error, call_id, limits)
 
     async def _serve(self, exchange: Exchange, call_id: str, limits: RawHeaders) -> None:
+        if exchange.method == "GET" and (wanted := self._models.wanted(exchange)) is not None:
+            await self._list_models(exchange, wanted)
+            return
         call = await self._read_call(exchange, call_id)
         self._health.check()
         hold = self._credits.hold(call)
@@ -116,6 +122,12 @@ class Pipeline:
         except FareboxError:
             limits += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
             raise
+
+    async def _list_models(self, exchange: Exchange, wanted: Wanted) -> None:
+        by_name(exchange)
+        credential = credential_of(exchange.headers, exchange.query if wanted.dialect in KEY_IN_QUERY else "")
+        caller = await self._authenticator.identify(credential)
+        self._models.answer(exchange, wanted, caller, self._clock.now_ms())
 
     async def _read_call(self, exchange: Exchange, call_id: str) -> Call:
         at_ms, started = self._clock.now_ms(), self._clock.monotonic()
@@ -201,6 +213,10 @@ class Pipeline:
             exchange.cut()
             return
         try:
-            send_error(exchange, error, self._paths.dialect_of(exchange), call_id, limits)
+            send_error(exchange, error, self._dialect_of(exchange), call_id, limits)
         except ClientLeft:
             log.debug("call %s: the client left before it was told: %s", call_id, error.code)
+
+    def _dialect_of(self, exchange: Exchange) -> str:
+        wanted = self._models.wanted(exchange)
+        return self._paths.dialect_of(exchange) if wanted is None else wanted.dialect

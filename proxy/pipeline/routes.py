@@ -9,10 +9,12 @@ from proxy.core.errors import ConfigError
 from proxy.core.limits import CONCURRENT, REQUESTS, TOKENS
 from proxy.pipeline.candidates import Endpoint
 from proxy.pipeline.condition import Condition, RestRules
+from proxy.pipeline.models import Models
 from proxy.pipeline.opened import FlatRate
 from proxy.pipeline.parting import Parting, parting_of
 from proxy.pipeline.paths import Paths
 from proxy.pipeline.route import Router, base_path, base_paths
+from proxy.pipeline.signers import signer_for
 from proxy.pipeline.upstream.client import UpstreamClient
 from proxy.pipeline.upstream.dialer import client_tls
 from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
@@ -47,6 +49,7 @@ class Routes:
             operation = FlatRate(opened, dialect, config.credits.per_usd)
             self.paths.add(operation, opened.provider, bases[opened.provider][dialect])
         self.router = Router(self._endpoints, config.price_book(), config)
+        self.models = Models(self.router, bases)
 
     def retire(self) -> None:
         """Replaced: calls that chose their route here still go through, and their connections close behind them."""
@@ -86,7 +89,7 @@ class Reloader:
             log.error("not reloaded: %s", error.message)  # noqa: TRY400 - the message says it all
             return
         before, self.routes = self.routes, fresh
-        self._pipeline.reroute(fresh.paths, fresh.router)
+        self._pipeline.reroute(fresh.paths, fresh.router, fresh.models)
         self._authenticator.use_default_limits(default_limits(config))
         before.retire()
         log.info("reloaded: %d providers, %d prices", len(config.providers), len(config.prices))
@@ -130,7 +133,7 @@ def _endpoints_of(
             defaults=default_headers(dialect),
             # Identity: usage is read from the bytes that pass, and a compressed answer would have to be unpacked for it.
             tail=(*credential_headers(name, dialect, key), (b"accept-encoding", b"identity")),
-            signer=None,
+            signer=signer_for(provider, dialect, url, key),
             parts={part: value for part, value in parts.items() if value},
             condition=Condition(rules),
             parting=parting,

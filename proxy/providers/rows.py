@@ -78,7 +78,7 @@ PROVIDERS: Mapping[str, Row] = {
     # https://cloud.google.com/vertex-ai/docs/reference/rest
     "vertex": Row({"vertex": "https://{location}-aiplatform.googleapis.com"}, ("gemini-*", "text-embedding-*")),
     # https://learn.microsoft.com/en-us/azure/ai-services/openai/reference; the resource's own address has to be configured.
-    "azure": Row({"azure": ""}),
+    "azure": Row({"azure": ""}, credential={"openai": "api-key"}),
     # https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html
     "bedrock": Row({"bedrock": "https://bedrock-runtime.{region}.amazonaws.com"}, region="us-east-1"),
     # https://docs.cohere.com/reference/about, https://docs.cohere.com/docs/compatibility-api
