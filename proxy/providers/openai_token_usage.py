@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.core.usage import Usage
 from proxy.providers.openai_usage import Reading, add_input, add_output
-from proxy.providers.usage_reading import UNREADABLE, Count, Unbelievable
+from proxy.providers.usage_reading import UNREADABLE, Count, Unbelievable, part
 
 
 class _Written(msgspec.Struct, gc=False):
@@ -97,10 +97,10 @@ def _input(counters: dict[str, int], reported: ReportedTokens, total: int, makes
 def _output(counters: dict[str, int], reported: ReportedTokens, total: int, makes: Medium) -> None:
     details = reported.output_tokens_details or _NO_OUTPUT_DETAILS
     if makes == "audio":
-        add_output(counters, total, audio=total - (details.text_tokens or 0))
+        add_output(counters, total, audio=part(total, details.text_tokens or 0))
     elif makes == "image":
         image = details.image_tokens
-        add_output(counters, total, image=total - (details.text_tokens or 0) if image is None else image)
+        add_output(counters, total, image=part(total, details.text_tokens or 0) if image is None else image)
     else:
         reasoning = details.reasoning_tokens
         if reasoning and reported.total_tokens == (reported.input_tokens or 0) + total + reasoning:
