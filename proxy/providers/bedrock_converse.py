@@ -10,14 +10,14 @@ Sources: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Con
 
 import msgspec
 
-from proxy.core.errors import InvalidRequest
 from proxy.providers.bedrock_meters import FrameMeter, is_event_stream
 from proxy.providers.bedrock_paths import model_of, model_path
+from proxy.providers.bedrock_requests import count_media, output_limit, tier_of, with_limit
 from proxy.providers.bedrock_usage import read_token_usage
 from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Operation, Path
 from proxy.providers.meters import PlainMeter
 from proxy.providers.prompts import texts_of
-from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, is_array, read_count, top_level
+from proxy.providers.reading import top_level
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
 METERED = frozenset(
@@ -26,42 +26,6 @@ METERED = frozenset(
         *("additionalModelRequestFields", "performanceConfig", "serviceTier"),
     )
 )
-# What Converse passes on to a model in its own words may hold a limit in those words too.
-_OWN_LIMITS = ("max_tokens", "maxTokens", "max_gen_len", "max_new_tokens", "max_completion_tokens", "maxTokenCount")
-LATENCY_OPTIMIZED = "optimized"
-"""The service tier of a call that asks for latency-optimized inference; AWS calls it `performanceConfig.latency`."""
-
-
-class _Blocks(msgspec.Struct, gc=False):
-    content: list["_Block"] | None = None
-
-
-class _Block(msgspec.Struct, gc=False, rename="camel"):
-    """One part of a message; only its kind counts, so what is in a kind stays undecoded."""
-
-    image: msgspec.Raw = NOTHING
-    document: msgspec.Raw = NOTHING
-    video: msgspec.Raw = NOTHING
-    audio: msgspec.Raw = NOTHING
-    tool_result: _Blocks | None = None
-    guard_content: "_Guarded | None" = None
-
-
-class _Guarded(msgspec.Struct, gc=False):
-    image: msgspec.Raw = NOTHING
-
-
-class _Latency(msgspec.Struct, gc=False):
-    latency: str | None = None
-
-
-class _Tier(msgspec.Struct, gc=False):
-    type: str | None = None
-
-
-class _Tiers(msgspec.Struct, gc=False, rename="camel"):
-    performance_config: _Latency | None = None
-    service_tier: _Tier | None = None
 
 
 class _Output(msgspec.Struct, gc=False):
@@ -95,15 +59,25 @@ class _BlockDelta(msgspec.Struct, gc=False):
     delta: _Delta | None = None
 
 
+class _Named(msgspec.Struct, gc=False):
+    name: str = ""
+
+
+class _Started(msgspec.Struct, gc=False, rename="camel"):
+    tool_use: _Named | None = None
+
+
+class _BlockStart(msgspec.Struct, gc=False):
+    start: _Started | None = None
+
+
 class _Metadata(msgspec.Struct, gc=False):
     usage: msgspec.Raw = NOTHING
 
 
-_MESSAGES = msgspec.json.Decoder(list[_Blocks])
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_decode_tiers = msgspec.json.Decoder(_Tiers).decode
 _decode_document = msgspec.json.Decoder(_Document).decode
 _decode_delta = msgspec.json.Decoder(_BlockDelta).decode
+_decode_start = msgspec.json.Decoder(_BlockStart).decode
 _decode_metadata = msgspec.json.Decoder(_Metadata).decode
 
 
@@ -120,14 +94,18 @@ class _Converse:
         return Ask(
             model=model,
             stream=self.streams,
-            output_limit=_output_limit(members),
-            media_parts=_count_media(members.get("messages")),
-            service_tier=_tier_of(body),
+            output_limit=output_limit(members),
+            media_parts=count_media(members.get("messages")),
+            service_tier=tier_of(body),
         )
 
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - the model is in the path
         """The same bytes: usage comes unasked."""
         return body
+
+    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one provider, one name
+        """The body with `inferenceConfig.maxTokens` of at most `limit`, and no limit in a model's own words above it."""
+        return with_limit(body, limit)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - the answer's type says it all
         """A meter for a stream or for one document."""
@@ -185,7 +163,7 @@ class ConverseMeter(PlainMeter):
             self.flag = "the answer is not a JSON object of the known shape"
             return
         self.complete = True
-        self.service_tier = _tier_of(document)
+        self.service_tier = tier_of(document)
         if is_given(answer.usage):
             self.usage, self.partial, self.flag = read_token_usage(answer.usage)
         message = answer.output.message if answer.output else None
@@ -212,6 +190,10 @@ class ConverseStreamMeter(FrameMeter):
         try:
             if kind == "contentBlockDelta":
                 self._count(_decode_delta(payload).delta)
+            elif kind == "contentBlockStart":
+                started = _decode_start(payload).start
+                if started is not None and started.tool_use is not None:
+                    self._tally.call(started.tool_use.name)
             elif kind == "metadata":
                 self._settle(_decode_metadata(payload).usage, payload)
             elif kind == "messageStop":
@@ -221,7 +203,7 @@ class ConverseStreamMeter(FrameMeter):
 
     def _settle(self, usage: msgspec.Raw, payload: bytes) -> None:
         self.complete = True
-        self.service_tier = _tier_of(payload)
+        self.service_tier = tier_of(payload)
         if is_given(usage):
             self.usage, self.partial, self.flag = read_token_usage(usage)
 
@@ -232,63 +214,6 @@ class ConverseStreamMeter(FrameMeter):
         text = delta.text or (tool and tool.input) or (reasoning and reasoning.text)
         if text:
             self._tally.add(text)
-
-
-def _output_limit(members: dict[str, msgspec.Raw]) -> int | None:
-    """The largest limit that the request names: which of two a model would obey is the model's affair."""
-    limits = [
-        read_count(holder, name, 0, MAX_OUTPUT_LIMIT)
-        for holder, names in (
-            (_object(members, "inferenceConfig"), ("maxTokens",)),
-            (_object(members, "additionalModelRequestFields"), _OWN_LIMITS),
-        )
-        for name in names
-    ]
-    return max((limit for limit in limits if limit is not None), default=None)
-
-
-def _object(members: dict[str, msgspec.Raw], name: str) -> dict[str, msgspec.Raw]:
-    """A member that is an object, with what it holds undecoded; raises InvalidRequest where a limit is given twice."""
-    raw = members.get(name)
-    if raw is None or bytes(raw) == b"null":
-        return {}
-    holder = decode(raw, _OBJECT, name, f"`{name}` must be an object.")
-    for limit in holder.keys() & {"maxTokens", *_OWN_LIMITS}:
-        if bytes(raw).count(b'"%b"' % limit.encode()) > 1:
-            raise InvalidRequest(f"`{name}.{limit}` must be given once.", param=name)
-    return holder
-
-
-def _count_media(messages: msgspec.Raw | None) -> int:
-    """How many parts are images, documents, video or audio, in messages and in the results of tools."""
-    if messages is None:  # a stored prompt brings its own
-        return 0
-    if not is_array(messages):
-        raise InvalidRequest("`messages` must be an array.", param="messages")
-    message = "Each message must be an object with an array of content blocks."
-    return sum(_media_in(found.content or []) for found in decode(messages, _MESSAGES, "messages", message))
-
-
-def _media_in(blocks: list[_Block]) -> int:
-    count = 0
-    for block in blocks:
-        count += sum(kind is not NOTHING for kind in (block.image, block.document, block.video, block.audio))
-        if block.tool_result is not None:
-            count += _media_in(block.tool_result.content or [])
-        if block.guard_content is not None:
-            count += block.guard_content.image is not NOTHING
-    return count
-
-
-def _tier_of(document: bytes | bytearray) -> str | None:
-    """The tier that a request asks for or an answer was served in, in AWS's own word."""
-    try:
-        tiers = _decode_tiers(document)
-    except UNREADABLE:
-        return None
-    if tiers.performance_config is not None and tiers.performance_config.latency == LATENCY_OPTIMIZED:
-        return LATENCY_OPTIMIZED
-    return tiers.service_tier.type if tiers.service_tier is not None else None
 
 
 OPERATIONS: tuple[Operation, ...] = (Converse(), ConverseStream(), CountTokens())

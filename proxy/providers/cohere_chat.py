@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from proxy.core.errors import InvalidRequest
+from proxy.providers.clamping import with_limit
 from proxy.providers.cohere_usage import CHAT, read_report
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Operation, Path, is_sse
 from proxy.providers.meters import PlainMeter, StreamMeter
@@ -111,6 +112,10 @@ class Chat:
         """The same bytes: a stream tells its usage unasked."""
         return body if model is None else with_model(body, model)
 
+    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one provider, one name
+        """The body with `max_tokens` of at most `limit`."""
+        return with_limit(body, ("max_tokens",), "max_tokens", limit)
+
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - the answer's type says it all
         """A meter for a stream or for one document."""
         return _Stream() if is_sse(content_type) else _Plain()
@@ -159,6 +164,9 @@ class _Stream(StreamMeter):
             return False
         if event.type == "message-end":
             self._end(delta.usage, failed=delta.error is not None or delta.finish_reason in _FAILED)
+        elif event.type == "tool-call-start" and delta.message is not None:
+            call = delta.message.tool_calls or _NO_CALL
+            self._tally.call((call.function or _NO_FUNCTION).name or "")
         elif delta.message is not None:
             self._count(delta.message)
         return False
@@ -172,7 +180,7 @@ class _Stream(StreamMeter):
     def _count(self, piece: _Piece) -> None:
         content = piece.content or _NO_CONTENT
         called = (piece.tool_calls or _NO_CALL).function or _NO_FUNCTION
-        text = content.text or content.thinking or piece.tool_plan or called.arguments or called.name
+        text = content.text or content.thinking or piece.tool_plan or called.arguments
         if text:
             self._tally.add(text)
 

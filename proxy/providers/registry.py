@@ -10,13 +10,15 @@ from typing import Any
 
 from proxy.providers.anthropic_messages import OPERATIONS as ANTHROPIC
 from proxy.providers.azure_openai import OPERATIONS as AZURE
+from proxy.providers.bedrock_operations import OPERATIONS as BEDROCK
+from proxy.providers.cohere_operations import OPERATIONS as COHERE
 from proxy.providers.dialect import Operation
 from proxy.providers.openai_operations import OPERATIONS as OPENAI
 from proxy.providers.rows import PROVIDERS, CredentialStyle, Row
 
 Header = tuple[bytes, bytes]
 
-OPERATIONS: tuple[Operation, ...] = (*OPENAI, *AZURE, *ANTHROPIC)
+OPERATIONS: tuple[Operation, ...] = (*OPENAI, *AZURE, *ANTHROPIC, *BEDROCK, *COHERE)
 """Every metered path. What is not here is not open."""
 
 

@@ -176,8 +176,8 @@ def test_output_of_every_kind_is_tallied() -> None:
         frame("contentBlockStop", contentBlockIndex=0),
         STOP,
     )
-    assert meter.output_text == 'é{"a":hm'
-    assert (meter.output_events, meter.output_bytes, meter.unread_events) == (3, 9, 0)
+    assert meter.output_text == 'fé{"a":hm'
+    assert (meter.output_events, meter.output_bytes, meter.unread_events, meter.output_calls) == (4, 10, 0, 1)
     content = [
         {"reasoningContent": {"reasoningText": {"text": "hm"}}},
         {"text": "hi"},
@@ -348,3 +348,28 @@ def test_a_plain_answer_of_another_kind_is_told() -> None:
         meter.finish()
         assert meter.usage is None
         assert meter.flag is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, {"inferenceConfig": {"maxTokens": 50}}),
+        ({"inferenceConfig": None}, {"inferenceConfig": {"maxTokens": 50}}),
+        ({"inferenceConfig": {"topP": 0.5}}, {"inferenceConfig": {"topP": 0.5, "maxTokens": 50}}),
+        ({"inferenceConfig": {"maxTokens": 7}}, {"inferenceConfig": {"maxTokens": 7}}),
+        ({"inferenceConfig": {"maxTokens": 700}}, {"inferenceConfig": {"maxTokens": 50}}),
+        (
+            {"additionalModelRequestFields": {"max_tokens": 900, "top_k": 5}},
+            {"additionalModelRequestFields": {"max_tokens": 50, "top_k": 5}},
+        ),
+        (
+            {"additionalModelRequestFields": {"max_tokens": 9}, "inferenceConfig": {"maxTokens": 900}},
+            {"additionalModelRequestFields": {"max_tokens": 9}, "inferenceConfig": {"maxTokens": 50}},
+        ),
+    ],
+)
+def test_a_limit_is_lowered_or_set_and_nothing_else(body: dict[str, Any], expected: dict[str, Any]) -> None:
+    messages = [{"role": "user", "content": [{"text": "é"}]}]
+    clamped = CONVERSE.clamp(json.dumps({"messages": messages, **body}).encode(), 50, "bedrock")
+    assert json.loads(clamped) == {"messages": messages, **expected}
+    assert CONVERSE.read(clamped, HEAD).output_limit <= 50

@@ -139,7 +139,7 @@ def test_output_of_every_kind_is_tallied() -> None:
         b"data: [DONE]\n\n",
     )
     assert meter.output_text == "éhmplanf{}"
-    assert (meter.output_events, meter.output_bytes, meter.unread_events) == (5, 11, 0)
+    assert (meter.output_events, meter.output_bytes, meter.unread_events, meter.output_calls) == (5, 11, 0, 1)
     said = plain(None, message={"role": "assistant", "content": [{"type": "text", "text": "hi"}], "tool_plan": "plan"})
     assert "hi" in said.output_text
     assert "plan" in said.output_text
@@ -195,3 +195,9 @@ def test_what_a_request_asks_for() -> None:
 def test_requests_that_cannot_be_metered_are_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         CHAT.read(body)
+
+
+def test_a_limit_is_lowered_or_set() -> None:
+    assert json.loads(CHAT.clamp(b'{"messages": []}', 50, "cohere")) == {"messages": [], "max_tokens": 50}
+    assert json.loads(CHAT.clamp(b'{"max_tokens": 7}', 50, "cohere")) == {"max_tokens": 7}
+    assert json.loads(CHAT.clamp(b'{"max_tokens": 700}', 50, "cohere")) == {"max_tokens": 50}
