@@ -75,8 +75,8 @@ class ResponseStream(StreamMeter):
         elif event.item is not None:
             if event.type == _ADDED and isinstance(event.item.name, str):
                 self._tally.call(event.item.name)
-            # A stream that ends before its usage would lose what the tool cost.
-            if self.usage is None and self.flag is None and has_billed_call((event.item,)):
+            # A stream that ends before its usage would lose what the tool cost; one in the background goes on by itself.
+            if self.usage is None and self.flag is None and not self.pending and has_billed_call((event.item,)):
                 self.flag = UNTOLD_TOOL
         elif event.type == "error":
             self.error = True
