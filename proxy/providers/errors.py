@@ -114,7 +114,7 @@ def _shape(dialect: str, error: FareboxError, call_id: str) -> dict[str, Any]:
     if dialect == "anthropic":
         kind = _ANTHROPIC_TYPES.get(status) or _by_side(status, "invalid_request_error", "api_error")
         return {"type": "error", "error": _with({"type": kind, "message": message}, error), "request_id": call_id}
-    if dialect == "gemini":
+    if dialect in {"gemini", "vertex"}:
         name = _GEMINI_STATUSES.get(status) or _by_side(status, "INVALID_ARGUMENT", "INTERNAL")
         return {"error": _with({"code": status, "message": message, "status": name}, error)}
     if dialect == "bedrock":

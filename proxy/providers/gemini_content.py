@@ -1,12 +1,12 @@
 """Gemini's `generateContent`, `streamGenerateContent` and `countTokens`, on the Gemini API and with the same bodies on Vertex AI.
 
-The model is in the path; usage comes unasked. `maxOutputTokens` bounds thoughts and answer together. A context that was
-cached and files that are only named belong to whoever made them: their names are the request's resources.
+The model is in the path; usage comes unasked. `maxOutputTokens` bounds thoughts and answer together. Cached content
+belongs to whoever made it: its name is a resource of the request. Files and stores of files are known by long random names
+that only their makers were told, and nobody makes one through a metered path.
 
 Sources: https://ai.google.dev/api/generate-content, https://ai.google.dev/api/tokens, https://ai.google.dev/gemini-api/docs/thinking.
 """
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -40,7 +40,6 @@ _SEARCH_TOOLS = frozenset(("googleSearch", "googleSearchRetrieval", "googleMaps"
 _UNMETERED_TOOLS = frozenset(("retrieval", "parallelAiSearch", "exaAiSearch"))
 # Vertex AI lets a request choose the model that it is billed for.
 _UNMETERED_CONFIG = ("routingConfig", "modelConfig", "modelSelectionConfig")
-_STORE = re.compile(r"fileSearchStores/[A-Za-z0-9_-]+")
 
 _BODY = Members(("contents", "systemInstruction", "generationConfig", "tools", "cachedContent", "serviceTier", "model"))
 _CONFIG = Members(("maxOutputTokens", "candidateCount", *_UNMETERED_CONFIG))
@@ -55,7 +54,6 @@ class _Tools(NamedTuple):
     searches: bool = False
     served: bool = False
     """The provider runs one of them, and the model reads what it brings."""
-    stores: tuple[str, ...] = ()
 
 
 class GenerateContent:
@@ -85,13 +83,13 @@ class GenerateContent:
         return Ask(
             model=model,
             stream=self._stream,
-            input_bound=bound_input(len(body), media, named=cached is not None, tools=tools.served),
+            input_bound=bound_input(len(body), media, cached=cached is not None, tools=tools.served),
             output_limit=limit,
             choices=choices,
             units={"web_searches": 1 if billed_by_prompt(model) else SEARCH_QUERIES} if tools.searches else {},
             media_parts=media.parts,
             service_tier=_read_tier(members),
-            resources=(*(() if cached is None else (cached,)), *media.files, *tools.stores),
+            resources=() if cached is None else (cached,),
         )
 
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - nothing has to be asked for
@@ -160,19 +158,12 @@ def _read_tools(members: Mapping[str, msgspec.Raw]) -> _Tools:
         return _Tools()
     message = "Each tool must be an object."
     tools = decode(raw, _TOOLS, "tools", message) if is_array(raw) else [decode(raw, _TOOL, "tools", message)]
-    used = {_camel(name): value for tool in tools for name, value in tool.items()}
-    for name in _UNMETERED_TOOLS & used.keys():
+    used = {_camel(name) for tool in tools for name in tool}
+    for name in _UNMETERED_TOOLS & used:
         raise InvalidRequest(
             f"The tool `{name}` is billed by the query and not metered here, so it is not open.", param="tools"
         )
-    stores = tuple(
-        name
-        for tool in tools
-        for member in ("fileSearch", "file_search")
-        if member in tool
-        for name in _STORE.findall(bytes(tool[member]).decode())
-    )
-    return _Tools(bool(_SEARCH_TOOLS & used.keys()), bool(used.keys() - _OWN_TOOLS), stores)
+    return _Tools(bool(_SEARCH_TOOLS & used), bool(used - _OWN_TOOLS))
 
 
 def _read_text(members: Mapping[str, msgspec.Raw], name: str) -> str | None:

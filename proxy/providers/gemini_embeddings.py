@@ -98,7 +98,6 @@ class EmbedContent:
             input_bound=bound_input(len(body), media),
             output_limit=0,
             media_parts=media.parts,
-            resources=media.files,
         )
 
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - nothing has to be asked for
@@ -126,15 +125,9 @@ class BatchEmbedContents(EmbedContent):
         raw = given(_BATCH.read(body), "requests")
         if raw is None or not is_array(raw):
             raise InvalidRequest("`requests` must be an array.", param="requests")
-        all_media = [
-            _read_one(request, model) for request in decode(raw, _ARRAY, "requests", "`requests` must be an array.")
-        ]
+        requests = decode(raw, _ARRAY, "requests", "`requests` must be an array.")
         return Media(
-            parts=sum([media.parts for media in all_media]),
-            images=sum([media.images for media in all_media]),
-            inline_bytes=sum([media.inline_bytes for media in all_media]),
-            contexts=sum([media.contexts for media in all_media]),
-            files=tuple(file for media in all_media for file in media.files),
+            *(sum(figures) for figures in zip(*(_read_one(request, model) for request in requests), strict=True))
         )
 
 

@@ -4,9 +4,10 @@ Protocol buffers accept a member in camelCase and in snake_case; both at once, o
 and is refused. So is what would have the provider bill what no counter here counts: another model than the one in the
 path, and retrieval tools that are billed by the query.
 
-Bounds, in tokens: text is at most its bytes. An image is at most `IMAGE_TOKENS`; sound and film that come inline are their
-bytes. What is only named (cached content, a file behind a URI) can fill the context, as can nothing beyond it. What
-server-side tools feed back is not bounded by the request at all: `TOOL_TOKENS` are allowed for it.
+Bounds, in tokens: text is at most its bytes. An image is at most what every media part is allowed (`Ask.media_parts`), so that
+its bytes do not count; documents, sound and film that come inline are at most that and their bytes. What is only named
+(cached content, a file behind a URI) can fill the context, as nothing can beyond it. What server-side tools feed back is
+not bounded by the request at all: `TOOL_TOKENS` are allowed for it.
 
 Sources: https://protobuf.dev/programming-guides/json/, https://ai.google.dev/api/generate-content#request-body,
 https://ai.google.dev/gemini-api/docs/tokens (media), https://ai.google.dev/gemini-api/docs/models (contexts).
@@ -24,7 +25,6 @@ from proxy.providers.dialect import Head
 from proxy.providers.reading import MAX_MODEL_CHARS, decode, top_level
 
 CONTEXT_TOKENS = 1_048_576
-IMAGE_TOKENS = 8192
 TOOL_TOKENS = 65_536
 
 # Models, their versions on Vertex AI (`claude-sonnet-4@20250514`), and ids of endpoints. Neither `/` nor a name of dots only.
@@ -33,39 +33,29 @@ _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
 _COLLECTIONS = {"model": "", "tuned_model": "tunedModels/", "endpoint": "endpoints/"}
 _HUMP = re.compile(r"([A-Z])")
 _MEDIA_NAMES = re.compile(rb"(?:inline|file)_?[dD]ata|\\u00")
-_FILE = re.compile(r"(?:^|/)(files/[A-Za-z0-9_-]+)$")
 # What stands in a request and is no text for the model.
 _SILENT = frozenset(
     ("inlineData", "inline_data", "fileData", "file_data", "thoughtSignature", "thought_signature", "role"),
 )
 
 
-class _Blob(msgspec.Struct, gc=False):
-    camel: str = msgspec.field(default="", name="mimeType")
-    snake: str = msgspec.field(default="", name="mime_type")
+class _Medium(msgspec.Struct, gc=False):
+    """A medium in the request itself (`data`), or behind a URI."""
+
+    camel: str | None = msgspec.field(default=None, name="mimeType")
+    snake: str | None = msgspec.field(default=None, name="mime_type")
     data: msgspec.Raw = msgspec.Raw()
 
     @property
-    def kind(self) -> str:
-        return (self.camel or self.snake).partition("/")[0].lower()
-
-
-class _File(msgspec.Struct, gc=False):
-    camel: str = msgspec.field(default="", name="mimeType")
-    snake: str = msgspec.field(default="", name="mime_type")
-    camel_uri: str = msgspec.field(default="", name="fileUri")
-    snake_uri: str = msgspec.field(default="", name="file_uri")
-
-    @property
-    def kind(self) -> str:
-        return (self.camel or self.snake).partition("/")[0].lower()
+    def is_image(self) -> bool:
+        return (self.camel or self.snake or "").lower().startswith("image/")
 
 
 class _Part(msgspec.Struct, gc=False):
-    camel_blob: _Blob | None = msgspec.field(default=None, name="inlineData")
-    snake_blob: _Blob | None = msgspec.field(default=None, name="inline_data")
-    camel_file: _File | None = msgspec.field(default=None, name="fileData")
-    snake_file: _File | None = msgspec.field(default=None, name="file_data")
+    camel_blob: _Medium | None = msgspec.field(default=None, name="inlineData")
+    snake_blob: _Medium | None = msgspec.field(default=None, name="inline_data")
+    camel_file: _Medium | None = msgspec.field(default=None, name="fileData")
+    snake_file: _Medium | None = msgspec.field(default=None, name="file_data")
     camel_response: "_Content | None" = msgspec.field(default=None, name="functionResponse")
     snake_response: "_Content | None" = msgspec.field(default=None, name="function_response")
 
@@ -77,13 +67,11 @@ class _Content(msgspec.Struct, gc=False):
 
 
 class Media(NamedTuple):
-    """What the parts of a request hold beside text. `inline_bytes` are those of images, which are no text."""
+    """What the parts of a request hold beside text: how many, how many bytes of images, how many only named by a URI."""
 
     parts: int = 0
-    images: int = 0
-    inline_bytes: int = 0
-    contexts: int = 0
-    files: tuple[str, ...] = ()
+    image_bytes: int = 0
+    named: int = 0
 
 
 _CONTENTS: msgspec.json.Decoder[list[_Content] | _Content | None] = msgspec.json.Decoder(
@@ -146,7 +134,7 @@ def model_of(head: Head) -> str:
 
 def require_json_answer(head: Head, *, events: bool = False) -> None:
     """Refuses `alt` but for JSON and, where an answer can be a stream of them, `sse`: others could not be metered."""
-    asked = [value for name, value in parse_qsl(head.query, keep_blank_values=True) if name == "alt"]
+    asked = [value for name, value in parse_qsl(head.query, keep_blank_values=True) if name in {"alt", "$alt"}]
     if len(asked) > 1 or any(value not in ({"json", "sse"} if events else {"json"}) for value in asked):
         allowed = "`json` or `sse`" if events else "`json`"
         raise InvalidRequest(f"`alt` must be {allowed}, and given once.", param="alt")
@@ -185,13 +173,14 @@ def read_media(contents: msgspec.Raw, param: str) -> Media:
         return Media()
     message = "Each content must be an object with its parts."
     decoded = decode(contents, _CONTENTS, param, message)
-    media = Media()
-    for part in _parts([decoded] if isinstance(decoded, _Content) else decoded or ()):
-        for blob in (part.camel_blob, part.snake_blob):
-            media = media if blob is None else _with_blob(media, blob)
-        for file in (part.camel_file, part.snake_file):
-            media = media if file is None else _with_file(media, file)
-    return media
+    parts = list(_parts([decoded] if isinstance(decoded, _Content) else decoded or ()))
+    inline = [blob for part in parts for blob in (part.camel_blob, part.snake_blob) if blob is not None]
+    named = [file for part in parts for file in (part.camel_file, part.snake_file) if file is not None]
+    return Media(
+        parts=len(inline) + len(named),
+        image_bytes=sum([memoryview(blob.data).nbytes for blob in inline if blob.is_image]),
+        named=sum([not file.is_image for file in named]),
+    )
 
 
 def _parts(contents: Iterable[_Content]) -> Iterator[_Part]:
@@ -204,30 +193,14 @@ def _parts(contents: Iterable[_Content]) -> Iterator[_Part]:
             yield part
 
 
-def _with_blob(media: Media, blob: _Blob) -> Media:
-    if blob.kind == "image":
-        return media._replace(
-            parts=media.parts + 1,
-            images=media.images + 1,
-            inline_bytes=media.inline_bytes + memoryview(blob.data).nbytes,
-        )
-    return media._replace(parts=media.parts + 1, images=media.images + 1)
+def bound_input(body_bytes: int, media: Media, *, cached: bool = False, tools: bool = False) -> int | None:
+    """The most input tokens of a request beside the allowance for its media parts; None where its bytes say it.
 
-
-def _with_file(media: Media, file: _File) -> Media:
-    named = _FILE.search(file.camel_uri or file.snake_uri)
-    files = (*media.files, named[1]) if named else media.files
-    if file.kind == "image":
-        return media._replace(parts=media.parts + 1, images=media.images + 1, files=files)
-    return media._replace(parts=media.parts + 1, contexts=media.contexts + 1, files=files)
-
-
-def bound_input(body_bytes: int, media: Media, *, named: bool = False, tools: bool = False) -> int | None:
-    """The most input tokens of a request, or None where its bytes say it. `named`: it refers to cached content."""
-    if not media.parts and not named and not tools:
+    `cached`: it refers to cached content. `tools`: the provider runs some of its tools.
+    """
+    if not media.parts and not cached and not tools:
         return None
-    text = body_bytes - media.inline_bytes + media.images * IMAGE_TOKENS
-    tokens = CONTEXT_TOKENS if named or media.contexts else min(text, CONTEXT_TOKENS)
+    tokens = CONTEXT_TOKENS if cached or media.named else min(body_bytes - media.image_bytes, CONTEXT_TOKENS)
     return tokens + (TOOL_TOKENS if tools else 0)
 
 

@@ -13,12 +13,13 @@ from proxy.providers.azure_openai import OPERATIONS as AZURE
 from proxy.providers.bedrock_operations import OPERATIONS as BEDROCK
 from proxy.providers.cohere_operations import OPERATIONS as COHERE
 from proxy.providers.dialect import Operation
+from proxy.providers.gemini_paths import OPERATIONS as GOOGLE
 from proxy.providers.openai_operations import OPERATIONS as OPENAI
 from proxy.providers.rows import PROVIDERS, CredentialStyle, Row
 
 Header = tuple[bytes, bytes]
 
-OPERATIONS: tuple[Operation, ...] = (*OPENAI, *AZURE, *ANTHROPIC, *BEDROCK, *COHERE)
+OPERATIONS: tuple[Operation, ...] = (*OPENAI, *AZURE, *ANTHROPIC, *BEDROCK, *COHERE, *GOOGLE)
 """Every metered path. What is not here is not open."""
 
 
@@ -41,7 +42,7 @@ _REQUEST_HEADERS = {
     "azure": _OPENAI | {b"x-ms-client-request-id"},
     "anthropic": _COMMON | {b"anthropic-beta", b"anthropic-version"},
     "gemini": _GOOGLE,
-    "vertex": _GOOGLE,
+    "vertex": _GOOGLE | {b"anthropic-beta"},
     "bedrock": _COMMON | {b"x-amzn-bedrock-accept"},
     "cohere": _COMMON | {b"x-client-name"},
 }

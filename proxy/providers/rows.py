@@ -76,7 +76,10 @@ PROVIDERS: Mapping[str, Row] = {
         {"openai": "bearer"},
     ),
     # https://cloud.google.com/vertex-ai/docs/reference/rest
-    "vertex": Row({"vertex": "https://{location}-aiplatform.googleapis.com"}, ("gemini-*", "text-embedding-*")),
+    "vertex": Row(
+        {"vertex": "https://{location}-aiplatform.googleapis.com"},
+        ("gemini-*", "text-embedding-*", "text-multilingual-embedding-*", "claude-*"),
+    ),
     # https://learn.microsoft.com/en-us/azure/ai-services/openai/reference; the resource's own address has to be configured.
     "azure": Row({"azure": ""}, credential={"openai": "api-key"}),
     # https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html
