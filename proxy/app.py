@@ -36,6 +36,7 @@ from proxy.metrics import Metrics, use_directory
 from proxy.pipeline.handle import Pipeline
 from proxy.pipeline.health import Health
 from proxy.pipeline.hold import Credits
+from proxy.pipeline.resources import Resources
 from proxy.pipeline.routes import Reloader, Routes, default_limits
 from proxy.pipeline.server import DataListener
 from proxy.pipeline.spool import Spool
@@ -142,6 +143,7 @@ async def _worker(start: Start) -> None:
             counter=counter,
             spool=spool,
             metrics=metrics,
+            resources=Resources(stores.redis, stores.ledger, metrics, config.credits),
             config=config.credits,
         )
         health = _health(config, stores)
@@ -150,6 +152,7 @@ async def _worker(start: Start) -> None:
             config,
             paths=routes.paths,
             router=routes.router,
+            models=routes.models,
             authenticator=authenticator,
             credits_=credits_,
             metrics=metrics,

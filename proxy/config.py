@@ -5,22 +5,20 @@ and are resolved here, so that nothing else reads the environment. Instants and 
 """
 
 import difflib
-import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
-from urllib.parse import urlsplit
 
 import msgspec
 
 from proxy.core.errors import ConfigError
-from proxy.core.money import NANO_USD_PER_USD, parse_scaled
-from proxy.core.pricing import MARKUP_ONE_PPM, Price
-from proxy.core.usage import COUNTERS
-
-DIALECTS = ("openai", "anthropic")
+from proxy.core.money import parse_scaled
+from proxy.core.pricing import MARKUP_ONE_PPM
+from proxy.prices.book import Policy, PriceBook, Rules
+from proxy.prices.shipped import read_book
+from proxy.provider_config import SECRETS, Open, Provider, check_providers, check_routing, require_credentials
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,6 +77,12 @@ class Credits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     assumed_output_tokens: int = 4096
     exhausted: Literal["cut", "finish"] = "cut"
     abandoned: Literal["checkpoint", "hold", "free"] = "checkpoint"
+    mode: Literal["normal", "strict"] = "normal"
+    background_lease_s: int = 3600
+    resources_kept_days: int = 30
+    resources: Literal["own", "any"] = "own"
+    unpriced: Policy = "refuse"
+    price_book: str = ""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,7 +102,14 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     total_timeout_s: float = 1800.0
     max_connections: int = 1000
     keepalive_s: float = 15.0
-    on_client_left: Literal["cancel"] = "cancel"
+    on_client_left: Literal["cancel", "drain", "free"] = "cancel"
+    drain_timeout_s: float = 30.0
+    drain_tokens: int = 8192
+    on_late: Literal["free", "count"] = "free"
+    retries: int = 2
+    rest_after_failures: int = 5
+    rest_s: float = 5.0
+    longest_rest_s: float = 300.0
 
 
 class Recorder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,28 +128,6 @@ class Logs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     format: Literal["text", "json"] = "text"
 
 
-class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One upstream. `base_url` is what that provider's SDK is given; a provider of several dialects has one for each."""
-
-    dialect: str | list[str] = "openai"
-    base_url: str | dict[str, str] = ""
-    api_key: str = ""
-    models: list[str] = []
-    ca_file: str | None = None
-    connect_timeout_s: float | None = None
-    first_byte_timeout_s: float | None = None
-    idle_timeout_s: float | None = None
-    total_timeout_s: float | None = None
-    max_connections: int | None = None
-
-    def endpoints(self) -> dict[str, str]:
-        """Dialect -> base URL."""
-        if isinstance(self.base_url, dict):
-            return dict(self.base_url)
-        dialects = [self.dialect] if isinstance(self.dialect, str) else self.dialect
-        return dict.fromkeys(dialects, self.base_url)
-
-
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -153,15 +142,29 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     recorder: Recorder = Recorder()
     logs: Logs = Logs()
     providers: dict[str, Provider] = {}
-    prices: dict[str, dict[str, str | int]] = {}
+    aliases: dict[str, str | list[str]] = {}
+    open: list[Open] = []
+    prices: dict[str, dict[str, Any]] = {}
+    markups: dict[str, str | int] = {}
 
     def markup_ppm(self) -> int:
         """The markup in parts per million: "1.2" -> 1200000."""
         return parse_scaled(str(self.credits.markup), MARKUP_ONE_PPM)
 
-    def price_book(self) -> dict[str, Price]:
-        """Model (or "*") -> price, in nano-USD per million tokens."""
-        return {model: _price(model, rates, self.credits.assumed_output_tokens) for model, rates in self.prices.items()}
+    def price_book(self) -> PriceBook:
+        """All prices and markups: `[prices]` and `[markups]` over the shipped book. Raises ConfigError."""
+        rules = Rules(
+            prices=self.prices,
+            markups=self.markups,
+            markup_ppm=self.markup_ppm(),
+            assumed_output_tokens=self.credits.assumed_output_tokens,
+            unpriced=self.credits.unpriced,
+            urls={name: tuple(provider.endpoints().values()) for name, provider in self.providers.items()},
+            priced_as={
+                name: provider.priced_as for name, provider in self.providers.items() if provider.priced_as is not None
+            },
+        )
+        return PriceBook(rules, read_book(self.credits.price_book) if self.credits.price_book else None)
 
 
 def load_config(path: Path, known_providers: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
@@ -190,6 +193,7 @@ def parse_config(
     for provider, defaults in (known_providers or {}).items():
         if provider in raw.get("providers", {}):
             raw["providers"][provider] = {**defaults, **raw["providers"][provider]}
+    require_credentials(raw.get("providers", {}))
     _resolve_secrets(raw)
     try:
         config = msgspec.convert(raw, Config, strict=False)
@@ -226,9 +230,11 @@ def _refuse_unknown(table: dict[str, Any], struct: type[msgspec.Struct], path: s
             _refuse_unknown(value, inner, f"{where}.")
         elif isinstance(value, dict) and get_origin(inner) is dict:
             _refuse_unknown_entries(value, get_args(inner)[1], where)
+        elif isinstance(value, list) and get_origin(inner) is list:
+            _refuse_unknown_entries(dict(enumerate(value)), get_args(inner)[0], where)
 
 
-def _refuse_unknown_entries(table: dict[str, Any], entry: object, where: str) -> None:
+def _refuse_unknown_entries(table: Mapping[Any, Any], entry: object, where: str) -> None:
     for name, value in table.items():
         if isinstance(value, dict) and isinstance(entry, type) and issubclass(entry, msgspec.Struct):
             _refuse_unknown(value, entry, f"{where}.{name}.")
@@ -239,8 +245,13 @@ def _resolve_secrets(raw: dict[str, Any]) -> None:
         if section in raw and key in raw[section]:
             raw[section][key] = resolve_secret(raw[section][key], f"{section}.{key}")
     for name, provider in raw.get("providers", {}).items():
-        if "api_key" in provider:
-            provider["api_key"] = resolve_secret(provider["api_key"], f"providers.{name}.api_key")
+        for key in SECRETS & provider.keys():
+            where = f"providers.{name}.{key}"
+            value = provider[key]
+            if isinstance(value, list):
+                provider[key] = [resolve_secret(one, where) for one in value]
+            else:
+                provider[key] = resolve_secret(value, where)
 
 
 def resolve_secret(reference: object, where: str) -> str:
@@ -264,34 +275,6 @@ def resolve_secret(reference: object, where: str) -> str:
     return reference
 
 
-def _price(model: str, rates: dict[str, Any], assumed_output_tokens: int) -> Price:
-    where = f'prices."{model}"'
-    numbers = dict(rates)
-    assumed = numbers.pop("assumed_output_tokens", assumed_output_tokens)
-    nano_usd = {}
-    for counter, rate in numbers.items():
-        if counter not in COUNTERS:
-            near = difflib.get_close_matches(counter, (*COUNTERS, "assumed_output_tokens"), n=1, cutoff=0.4)
-            msg = f"unknown setting {where}.{counter}" + (f"; did you mean {near[0]}?" if near else "")
-            raise ConfigError(msg)
-        try:
-            nano_usd[counter] = parse_scaled(str(rate), NANO_USD_PER_USD)
-        except ValueError as error:
-            msg = f"{where}.{counter}: {error}"
-            raise ConfigError(msg) from error
-        if nano_usd[counter] < 0:
-            msg = f"{where}.{counter} must not be negative"
-            raise ConfigError(msg)
-    for side in ("input", "output"):
-        if side not in nano_usd:
-            msg = f"{where}.{side} is missing; a price of 0 must be said"
-            raise ConfigError(msg)
-    # The version names the rates themselves, so that a record can be checked against the price that it was charged at.
-    digest = hashlib.sha256(repr(sorted(nano_usd.items())).encode()).hexdigest()
-    version = f"config-{digest[:12]}"
-    return Price(model, nano_usd, version, int(assumed))
-
-
 def _check(config: Config) -> None:
     """What types cannot say."""
     parse_listen(config.server.listen)
@@ -307,8 +290,14 @@ def _check(config: Config) -> None:
     if config.redis.partitions > 1000:
         msg = "redis.partitions must be at most 1000"
         raise ConfigError(msg)
-    for name, provider in config.providers.items():
-        _check_provider(name, provider)
+    _at_least(0, **{"upstream.retries": config.upstream.retries})
+    _at_least(1, **{"upstream.rest_after_failures": config.upstream.rest_after_failures})
+    _at_least(1, **{"credits.resources_kept_days": config.credits.resources_kept_days})
+    if not 60 <= config.credits.background_lease_s <= 86_400:
+        msg = "credits.background_lease_s must be between 60 and 86400 seconds"
+        raise ConfigError(msg)
+    check_providers(config.providers)
+    check_routing(config.providers, config.aliases, config.open)
     config.price_book()
 
 
@@ -317,26 +306,6 @@ def _at_least(bound: int, **values: int) -> None:
         if value < bound:
             msg = f"{where} must be at least {bound}"
             raise ConfigError(msg)
-
-
-def _check_provider(name: str, provider: Provider) -> None:
-    for dialect, base_url in provider.endpoints().items():
-        if dialect not in DIALECTS:
-            msg = f"providers.{name}.dialect: {dialect!r} is not known; known: {', '.join(DIALECTS)}"
-            raise ConfigError(msg)
-        parts = urlsplit(base_url)
-        if (
-            parts.scheme not in {"http", "https"}
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
-            msg = f"providers.{name}.base_url must be http(s)://host[:port][/path] without query or credentials"
-            raise ConfigError(msg)
-    if not provider.api_key:
-        msg = f"providers.{name}.api_key is missing; use env:NAME or file:PATH"
-        raise ConfigError(msg)
 
 
 def _in_toml_terms(message: str) -> str:

@@ -109,6 +109,11 @@ class Metrics:
         self.refused = Counter("farebox_refused_total", "Requests that were not forwarded.", ("reason",))
         self.basis = Counter("farebox_settlement_basis_total", "What the charge of a call rests on.", ("basis",))
         self.flagged = Counter("farebox_usage_flagged_total", "Usage that could not be believed.", ("provider",))
+        self.upstream_failures = Counter(
+            "farebox_upstream_failures_total",
+            "Calls that ended in an error of ours or the provider's.",
+            ("provider", "reason"),
+        )
         self.ambiguous = Counter("farebox_ambiguous_holds_total", "Holds whose reply was lost.", ())
         self.recorded = Counter("farebox_recorded_events_total", "Events moved into SQL.", ())
         self.dead_letters = Counter("farebox_dead_letters_total", "Events that SQL refused.", ())

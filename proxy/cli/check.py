@@ -10,11 +10,12 @@ import click
 from proxy.accounts.keys import KeyHasher
 from proxy.cli.context import json_option, print_json, run_async, with_path
 from proxy.cli.stores import partitions_of, using_redis
-from proxy.config import Config, Provider
+from proxy.config import Config
 from proxy.core.errors import FareboxError, Unavailable
 from proxy.pipeline.upstream.client import UpstreamClient
 from proxy.pipeline.upstream.dialer import client_tls
 from proxy.pipeline.upstream.settings import Origin, Timeouts
+from proxy.provider_config import Provider
 from proxy.providers.registry import credential_headers, default_headers
 from proxy.records.epoch import agree
 from proxy.roles import load

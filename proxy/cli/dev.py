@@ -77,13 +77,13 @@ def _overridden(config: Config, port: int | None, admin_port: int | None, worker
 def _providers(sim: socket.socket) -> dict[str, Mapping[str, object]]:
     """The simulated provider, and every known one whose API key is in the environment."""
     origin = f"http://127.0.0.1:{sim.getsockname()[1]}"
-    endpoints = {"openai": f"{origin}/v1", "anthropic": origin}
+    endpoints = {"openai": f"{origin}/v1", "anthropic": origin, "gemini": origin}
     wired: dict[str, Mapping[str, object]] = {
         "sim": {"base_url": endpoints, "api_key": "sim", "models": ["sim", "sim-*"]}
     }
-    for name in known_providers():
+    for name, known in known_providers().items():
         variable = f"{name.upper()}_API_KEY"
-        if name != "sim" and os.environ.get(variable):
+        if known["base_url"] and os.environ.get(variable):
             wired[name] = {"api_key": f"env:{variable}"}
     return wired
 
@@ -153,7 +153,7 @@ def _banner(report: Mapping[str, str], origin: str, folder: Path) -> list[str]:
         "",
         click.style("  Farebox is running.", bold=True),
         "",
-        f"  Base URL   {report['base_url']}   (Anthropic SDK: {origin})",
+        f"  Base URL   {report['base_url']}   (Anthropic and Gemini SDKs: {origin})",
         f"  API key    {report['api_key']}",
         f"  Console    {report['admin_url']}/",
         f"  Login      admin, with the password {report['admin_token']}",

@@ -112,6 +112,15 @@ class Conflict(FareboxError):
     should_retry = False
 
 
+class UpgradeRefused(FareboxError):
+    """426: the client asks for a WebSocket, which is not metered. This status has clients with a way over HTTP take it."""
+
+    status = 426
+    code = "websocket_not_metered"
+    default_message = "WebSocket calls are not metered here, so they are not open; make the call over HTTP."
+    should_retry = False
+
+
 class TooLarge(FareboxError):
     """413: a body above the bound."""
 

@@ -14,7 +14,11 @@ _FIRST_ERROR_STATUS = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """How a call ended. `status` is the provider's (None: no head came), `reported` its usage where it can be believed."""
+    """How a call ended. `status` is the provider's (None: no head came), `reported` its usage where it can be believed.
+
+    `free`: the provider bills nothing for calls of this kind. `waived`: the policy is to charge nothing for a call that
+    its client left. `counts_late`: the policy is to charge the prompt of a call that the provider did not begin to answer.
+    """
 
     sent: bool
     status: int | None
@@ -22,15 +26,23 @@ class Facts:
     reported: Usage | None = None
     flagged: bool = False
     error_event: bool = False
+    free: bool = False
+    waived: bool = False
+    counts_late: bool = False
 
 
 def settlement_basis(facts: Facts) -> str:
     """One of `records.NONE`, `REPORTED`, `COUNTED`, `HOLD`."""
-    if not facts.sent:
+    if not facts.sent or facts.free:
+        return records.NONE
+    left = facts.outcome == records.CLIENT_LEFT
+    if left and facts.waived:
         return records.NONE
     if facts.status is None:
-        # Asked, but no head came. A client that left is counted (its prompt was processed); a late or broken provider is not.
-        return records.COUNTED if facts.outcome == records.CLIENT_LEFT else records.NONE
+        # Asked, but no head came. A client that left is counted (its prompt was processed); a broken provider is not, and a
+        # late one by policy.
+        late = facts.outcome == records.TIMED_OUT and facts.counts_late
+        return records.COUNTED if left or late else records.NONE
     if facts.status >= _FIRST_ERROR_STATUS:
         return records.NONE
     if facts.flagged:

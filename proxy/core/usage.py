@@ -11,9 +11,23 @@ INPUT_COUNTERS = (
     "input_audio",
     "cache_read_audio",
     "input_image",
+    "input_video",
 )
-OUTPUT_COUNTERS = ("output", "reasoning", "output_audio", "output_image")
-COUNTERS = INPUT_COUNTERS + OUTPUT_COUNTERS
+OUTPUT_COUNTERS = ("output", "reasoning", "output_audio", "output_image", "output_video")
+TOKEN_COUNTERS = INPUT_COUNTERS + OUTPUT_COUNTERS
+# What is billed in something else than tokens. None of these is a part of the token sums.
+UNIT_COUNTERS = (
+    "requests",
+    "input_seconds",
+    "input_characters",
+    "output_images",
+    "output_seconds",
+    "search_units",
+    "web_searches",
+    "file_searches",
+    "code_sessions",
+)
+COUNTERS = TOKEN_COUNTERS + UNIT_COUNTERS
 _INPUT, _OUTPUT = frozenset(INPUT_COUNTERS), frozenset(OUTPUT_COUNTERS)
 
 # Above any real call (the largest context windows hold 10^7 tokens): a larger figure is not believed.
@@ -22,7 +36,10 @@ MAX_COUNT = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens by counter. `input` excludes everything cached, `output` excludes reasoning: the sum counts each token once."""
+    """Tokens and units by counter. `input` excludes everything cached, `output` excludes reasoning: each token counts once.
+
+    A unit (a second of audio, a character, an image, a search) is priced like a token and is in no sum of tokens.
+    """
 
     counters: Mapping[str, int] = field(default_factory=dict)
 

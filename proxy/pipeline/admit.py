@@ -48,13 +48,30 @@ _WORDS = {
 
 
 def hold_bound_microcredits(ask: Ask, body_bytes: int, tariff: Tariff) -> int:
-    """The most that a call can cost, in microcredits. Raises InsufficientCredits beyond what can be stored."""
-    input_tokens = body_bytes + ask.media_parts * MEDIA_PART_TOKENS
-    amount = tariff.hold_microcredits(input_tokens, output_bound(ask, tariff))
+    """The most that a call can cost, in microcredits.
+
+    Raises InsufficientCredits beyond what can be stored, and (model_not_priced) for a unit or a tier without a rate.
+    """
+    input_tokens = input_bound(ask, body_bytes)
+    output_tokens = output_bound(ask, tariff)
+    units, tier = ask.units, ask.service_tier
+    if units or tier is not None or "input" not in tariff.price.rates:
+        missing = tariff.unpriced(units, tier)
+        if missing:
+            raise _not_priced(ask, missing)
+        amount = tariff.hold_microcredits(input_tokens, output_tokens, units=units, service_tier=tier)
+    else:
+        amount = tariff.hold_microcredits(input_tokens, output_tokens)
     if amount > MAX_AMOUNT:
         msg = "The token limit of this call would cost more than any account can hold."
         raise InsufficientCredits(msg, metadata={"limit_source": "balance", "required": amount, "unit": "microcredits"})
     return amount
+
+
+def input_bound(ask: Ask, body_bytes: int) -> int:
+    """Input tokens that a call is held for: the dialect's bound, else a token a byte, and an allowance for each media part."""
+    tokens = body_bytes if ask.input_bound is None else ask.input_bound
+    return tokens + ask.media_parts * MEDIA_PART_TOKENS if ask.media_parts else tokens
 
 
 def output_bound(ask: Ask, tariff: Tariff) -> int:
@@ -65,7 +82,10 @@ def output_bound(ask: Ask, tariff: Tariff) -> int:
 
 def tokens_taken(ask: Ask, body_bytes: int, tariff: Tariff) -> int:
     """Tokens that a tokens-per-minute limit is charged in advance; settlement puts the real number in its place."""
-    return body_bytes // _BYTES_PER_TOKEN + ask.media_parts * MEDIA_PART_TOKENS + output_bound(ask, tariff)
+    tokens = body_bytes // _BYTES_PER_TOKEN
+    if ask.input_bound is not None:
+        tokens = min(tokens, ask.input_bound)  # a body that is not text, such as a recording
+    return tokens + ask.media_parts * MEDIA_PART_TOKENS + output_bound(ask, tariff)
 
 
 def refusal(refused: Refused) -> InsufficientCredits | RateLimited:
@@ -112,6 +132,11 @@ def rate_limit_headers(standings: Sequence[Standing], dialect: str, now_ms: int)
             reset_ms = tightest.reset_ms or 0
             headers.append((reset, _instant(now_ms + reset_ms) if dialect == "anthropic" else b"%dms" % reset_ms))
     return headers
+
+
+def _not_priced(ask: Ask, missing: Sequence[str]) -> InsufficientCredits:
+    msg = f"This call uses what has no price here ({', '.join(missing)}), so it is refused."
+    return InsufficientCredits(msg, code="model_not_priced", param="model" if ask.model else None)
 
 
 def _instant(at_ms: int) -> bytes:

@@ -1,26 +1,30 @@
-"""The credential of a request, in every header that SDKs use: exactly one, compared as bytes, never logged."""
+"""The credential of a request, in every place where SDKs put it: exactly one, compared as bytes, never logged or passed on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from proxy.core.errors import InvalidKey
 
 if TYPE_CHECKING:
     from proxy.pipeline.exchange import RawHeaders
 
-_PLAIN_HEADERS = frozenset({b"x-api-key", b"api-key", b"x-goog-api-key"})
+_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
 _MAX_CREDENTIAL_BYTES = 512
+_MAX_QUERY_MEMBERS = 100
 
 
-def credential_of(headers: RawHeaders) -> bytes:
-    """The API key that a request carries. Raises InvalidKey when there is none, or more than one."""
-    found: list[bytes] = []
-    for name, value in headers:
-        if name == b"authorization":
-            found.append(_bearer(value))
-        elif name in _PLAIN_HEADERS:
-            found.append(value.strip())
+def credential_of(headers: RawHeaders, query: str = "") -> bytes:
+    """The API key that a request carries. Raises InvalidKey when there is none, or more than one.
+
+    `query` is the raw query of a call in Gemini's dialect, whose older clients send `?key=`; no other dialect's is given.
+    """
+    found = [
+        _bearer(value) if name == b"authorization" else value.strip() for name, value in headers if name in _HEADERS
+    ]
+    if query:
+        found += _keys_in(query)
     if not found:
         msg = "No API key was sent. Use the Authorization: Bearer header, or x-api-key."
         raise InvalidKey(msg, code="missing_api_key")
@@ -30,6 +34,14 @@ def credential_of(headers: RawHeaders) -> bytes:
     if not found[0] or len(found[0]) > _MAX_CREDENTIAL_BYTES:
         raise InvalidKey
     return found[0]
+
+
+def _keys_in(query: str) -> list[bytes]:
+    try:
+        members = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_QUERY_MEMBERS)
+    except ValueError as error:
+        raise InvalidKey from error
+    return [value.encode("utf-8", "replace") for name, value in members if name == "key"]
 
 
 def _bearer(value: bytes) -> bytes:

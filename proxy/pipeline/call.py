@@ -14,25 +14,32 @@ if TYPE_CHECKING:
 
     from proxy.accounts.caller import Caller
     from proxy.core.pricing import Tariff
+    from proxy.pipeline.candidates import Candidates, Route
     from proxy.pipeline.exchange import Exchange
-    from proxy.pipeline.route import Route
+    from proxy.pipeline.paths import Target
     from proxy.providers.dialect import Ask, Meter, Operation
 
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """An authenticated, readable, routed request. Its id is that of the hold, the record, the log line and the answer."""
+    """An authenticated, readable, routed request. Its id is that of the hold, the record, the log line and the answer.
+
+    `named` are the client's headers by name. `route` and `tariff` are the dearest candidate's until one is tried, so that
+    one hold covers them all, and then those of the provider that answers.
+    """
 
     call_id: str
     at_ms: int
     started: float
     exchange: Exchange
+    named: Mapping[bytes, bytes] = field(repr=False)
+    target: Target
     operation: Operation
-    suffix: str
     credential: bytes = field(repr=False)
     caller: Caller
     body: bytes = field(repr=False)
     ask: Ask
+    candidates: Candidates
     route: Route
     tariff: Tariff
     trace_id: str

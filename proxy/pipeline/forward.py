@@ -2,42 +2,89 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import quote, unquote_plus
 
-from proxy.providers.registry import allowed_query, allowed_request_headers, credential_headers, default_headers
+from proxy.core.errors import NotFound, UpstreamFailed
+from proxy.pipeline.paths import MODEL_PARTS, fill
+from proxy.providers.signing import SigningError
 
 if TYPE_CHECKING:
     from proxy.pipeline.call import Call
+    from proxy.pipeline.candidates import Endpoint, Route
     from proxy.pipeline.exchange import RawHeaders
     from proxy.pipeline.upstream.exchange import Exchange as UpstreamExchange
+    from proxy.providers.signing import Signer
+
+log = logging.getLogger("farebox.forward")
+
+# What may stand in a query on the wire (RFC 3986); a member with anything else stays here.
+_MEMBER = re.compile(r"[A-Za-z0-9\-._~!$'()*+,;:@/?=%\[\]]*")
 
 
-def open_upstream(call: Call) -> UpstreamExchange:
+async def open_upstream(call: Call) -> UpstreamExchange:
     """The exchange with the provider, with nothing sent yet."""
-    endpoint = call.route.endpoint
-    target = endpoint.base_path + call.suffix + _query(call)
-    body = call.operation.outgoing(call.body, call.ask)
-    return endpoint.client.open(b"POST", target.encode("latin-1"), request_headers(call), body)
+    route = call.route
+    endpoint = route.endpoint
+    method = call.operation.method
+    target = target_for(call, route)
+    if route.own_model is None:
+        body = call.operation.outgoing(call.body, call.ask)
+    else:
+        body = call.operation.outgoing(call.body, call.ask, route.own_model)
+    headers = request_headers(call, endpoint, with_body=bool(body))
+    if endpoint.signer is not None:
+        headers += await _signed(endpoint.signer, method, endpoint.origin + target, headers, body)
+    return endpoint.client.open(method.encode(), target.encode("ascii"), headers, body)
 
 
-def request_headers(call: Call) -> RawHeaders:
-    """The headers for the provider: the client's that are allowed, the provider's credential, the trace."""
-    endpoint = call.route.endpoint
-    allowed = allowed_request_headers(endpoint.dialect)
+async def _signed(signer: Signer, method: str, url: str, headers: RawHeaders, body: bytes) -> RawHeaders:
+    try:
+        return await signer.headers(method, url, headers, body)
+    except SigningError as error:
+        log.error("a call could not be signed: %s", error)  # noqa: TRY400 - the message says it all
+        raise UpstreamFailed(
+            "The credential for the model provider could not be had.", code="upstream_credential"
+        ) from error
+
+
+def request_headers(call: Call, endpoint: Endpoint, *, with_body: bool = True) -> RawHeaders:
+    """The headers for the provider: the client's that are allowed, what it requires, and the provider's credential."""
+    allowed = endpoint.allowed_headers
     headers = [pair for pair in call.exchange.headers if pair[0] in allowed]
-    sent = {name for name, _ in headers}
-    headers += [pair for pair in default_headers(endpoint.dialect) if pair[0] not in sent]
-    headers += credential_headers(endpoint.provider, endpoint.dialect, endpoint.api_key)
-    # Identity: usage is read from the bytes that pass, and a compressed answer would have to be unpacked for it.
-    headers.append((b"accept-encoding", b"identity"))
+    if with_body:
+        headers += [pair for pair in endpoint.defaults if pair[0] not in call.named]
+    else:
+        headers += [pair for pair in endpoint.defaults if pair[0] not in call.named and pair[0] != b"content-type"]
+    headers += endpoint.tail
     return headers
 
 
-def _query(call: Call) -> str:
-    """The query members that the dialect allows; `key` and everything unknown stay here."""
-    if not call.exchange.query:
-        return ""
-    allowed = allowed_query(call.dialect)
-    kept = [(name, value) for name, value in parse_qsl(call.exchange.query, keep_blank_values=True) if name in allowed]
-    return f"?{urlencode(kept)}" if kept else ""
+def target_for(call: Call, route: Route) -> str:
+    """Path and query for the provider: the captured parts as they came, but for what the configuration says instead."""
+    endpoint, target = route.endpoint, call.target
+    if not target.raw:
+        path = endpoint.targets.get(target.suffix)
+        if path is None:
+            path = endpoint.targets[target.suffix] = endpoint.base_path + target.suffix
+    else:
+        if endpoint.signer is not None and "project" in target.raw and "project" not in endpoint.parts:
+            # Our credential may open several projects, and a caller must not choose which one pays.
+            raise NotFound("This path names a project, and the configuration of its provider names none.")
+        raw = {name: endpoint.parts.get(name, value) for name, value in target.raw.items()}
+        if route.own_model is not None:
+            raw |= {name: quote(route.own_model, safe=":@") for name in raw if name in MODEL_PARTS}
+        path = endpoint.base_path + fill(target.suffix, raw)
+    return path + _query(call.exchange.query, endpoint.allowed_query) if call.exchange.query else path
+
+
+def _query(query: str, allowed: frozenset[str]) -> str:
+    """The query members that the dialect allows, as they came; `key` and everything unknown stay here."""
+    kept = [
+        member
+        for member in query.split("&")
+        if unquote_plus(member.partition("=")[0]) in allowed and _MEMBER.fullmatch(member)
+    ]
+    return "?" + "&".join(kept) if kept else ""

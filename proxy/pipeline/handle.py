@@ -7,20 +7,22 @@ settles or releases it once. Refusals before the hold cost nothing and leave no 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
 from proxy.core.ids import new_call_id
-from proxy.pipeline.admit import rate_limit_headers
+from proxy.pipeline.admit import hold_bound_microcredits, rate_limit_headers
+from proxy.pipeline.attempts import first_answer
 from proxy.pipeline.authenticate import credential_of
 from proxy.pipeline.call import Call
+from proxy.pipeline.ended import CreditsExhausted
 from proxy.pipeline.exchange import ClientLeft
-from proxy.pipeline.forward import open_upstream
-from proxy.pipeline.hold import CreditsExhausted
-from proxy.pipeline.read import read_tags, read_trace
+from proxy.pipeline.read import by_name, read_head, read_tags, read_trace
 from proxy.pipeline.relay import relay
 from proxy.pipeline.reply import send_error
 from proxy.pipeline.route import check_model_allowed
+from proxy.providers.dialect import FREE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -28,14 +30,24 @@ if TYPE_CHECKING:
     from proxy.accounts.authenticator import Authenticator
     from proxy.config import Config
     from proxy.core.clock import Clock
+    from proxy.core.pricing import Tariff
     from proxy.metrics import Metrics
+    from proxy.pipeline.candidates import Candidates, Route
     from proxy.pipeline.exchange import Exchange, RawHeaders
     from proxy.pipeline.health import Health
     from proxy.pipeline.hold import Credits, Hold
-    from proxy.pipeline.read import Paths
+    from proxy.pipeline.models import Models, Wanted
+    from proxy.pipeline.paths import Paths
     from proxy.pipeline.route import Router
+    from proxy.pipeline.upstream.exchange import Exchange as UpstreamExchange
+    from proxy.providers.dialect import Ask
 
 log = logging.getLogger("farebox.call")
+
+KEY_IN_QUERY = frozenset({"gemini", "vertex"})
+"""Dialects whose clients may send their key as `?key=`: https://cloud.google.com/docs/authentication/api-keys-use"""
+
+_FIRST_ERROR_STATUS = 400
 
 
 class Pipeline:
@@ -47,6 +59,7 @@ class Pipeline:
         *,
         paths: Paths,
         router: Router,
+        models: Models,
         authenticator: Authenticator,
         credits_: Credits,
         metrics: Metrics,
@@ -54,8 +67,10 @@ class Pipeline:
         health: Health,
     ) -> None:
         self._server = config.server
+        self._retries = config.upstream.retries
         self._paths = paths
         self.router = router
+        self._models = models
         self._authenticator = authenticator
         self._credits = credits_
         self._metrics = metrics
@@ -66,9 +81,9 @@ class Pipeline:
             "/readyz": health.readyz,
         }
 
-    def reroute(self, paths: Paths, router: Router) -> None:
+    def reroute(self, paths: Paths, router: Router, models: Models) -> None:
         """Takes up new routes and prices; calls in progress keep theirs."""
-        self._paths, self.router = paths, router
+        self._paths, self.router, self._models = paths, router, models
 
     async def handle(self, exchange: Exchange) -> None:
         """Answers one request, whatever happens."""
@@ -95,6 +110,9 @@ class Pipeline:
             self._fail(exchange, error, call_id, limits)
 
     async def _serve(self, exchange: Exchange, call_id: str, limits: RawHeaders) -> None:
+        if exchange.method == "GET" and (wanted := self._models.wanted(exchange)) is not None:
+            await self._list_models(exchange, wanted)
+            return
         call = await self._read_call(exchange, call_id)
         self._health.check()
         hold = self._credits.hold(call)
@@ -105,51 +123,82 @@ class Pipeline:
             limits += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
             raise
 
+    async def _list_models(self, exchange: Exchange, wanted: Wanted) -> None:
+        by_name(exchange)
+        credential = credential_of(exchange.headers, exchange.query if wanted.dialect in KEY_IN_QUERY else "")
+        caller = await self._authenticator.identify(credential)
+        self._models.answer(exchange, wanted, caller, self._clock.now_ms())
+
     async def _read_call(self, exchange: Exchange, call_id: str) -> Call:
         at_ms, started = self._clock.now_ms(), self._clock.monotonic()
+        named = by_name(exchange)
         target = self._paths.match(exchange)
-        credential = credential_of(exchange.headers)
+        operation = target.operation
+        credential = credential_of(exchange.headers, exchange.query if operation.dialect in KEY_IN_QUERY else "")
         caller = await self._authenticator.identify(credential)
-        trace_id, tags = read_trace(exchange), read_tags(exchange)
+        trace_id, tags = read_trace(named), read_tags(named)
         body = await exchange.read_body(self._server.max_body_bytes, self._server.body_timeout_s)
-        ask = target.operation.read(body)
-        check_model_allowed(caller, ask.model)
-        route = self.router.find(target.operation.dialect, ask.model, target.provider)
+        ask = operation.read(body, read_head(exchange, target, named))
+        if ask.model or operation.billing != FREE:
+            check_model_allowed(caller, ask.model)
+        if ask.resources:
+            keeper = await self._credits.resources.provider_of(caller.account_id, ask.resources, target.provider)
+            target = replace(target, provider=keeper)
+        candidates = self.router.find(target, ask.model, at_ms)
+        route, tariff = self._dearest(candidates, ask, len(body), caller.markup_ppm)
         return Call(
             call_id=call_id,
             at_ms=at_ms,
             started=started,
             exchange=exchange,
-            operation=target.operation,
-            suffix=target.suffix,
+            named=named,
+            target=target,
+            operation=operation,
             credential=credential,
             caller=caller,
             body=body,
             ask=ask,
+            candidates=candidates,
             route=route,
-            tariff=self.router.tariff(route, caller.markup_ppm),
+            tariff=tariff,
             trace_id=trace_id,
             tags=tags,
         )
 
+    def _dearest(
+        self, candidates: Candidates, ask: Ask, body_bytes: int, markup_ppm: int | None
+    ) -> tuple[Route, Tariff]:
+        """The candidate that may cost most: its price is what the call is held at."""
+        route = candidates.routes[0]
+        tariff = self.router.tariff(route, markup_ppm)
+        if candidates.one_price:
+            return route, tariff
+        priced = [(route, self.router.tariff(route, markup_ppm)) for route in candidates.routes]
+        return max(priced, key=lambda pair: hold_bound_microcredits(ask, body_bytes, pair[1]))
+
     async def _forward(self, call: Call, hold: Hold) -> None:
         exchange = call.exchange
-        if exchange.left:
-            raise ClientLeft
-        upstream = open_upstream(call)
-        exchange.on_left = lambda: upstream.abort(ClientLeft())
         call.forwarded_at = self._clock.monotonic()
         self._metrics.overhead.observe((), call.forwarded_at - call.started)
+        upstream: UpstreamExchange | None = None
         try:
-            try:
-                await upstream.start()
-            finally:
-                call.sent = upstream.sent
-            await relay(call, upstream, hold)
+            upstream = await first_answer(call, self.router, self._retries)
+            await self._relay(call, upstream, hold)
         finally:
             exchange.on_left = None
-            upstream.close()
+            if upstream is not None:
+                upstream.close()
             self._observe(call, self._clock.monotonic())
+
+    async def _relay(self, call: Call, upstream: UpstreamExchange, hold: Hold) -> None:
+        condition = call.route.endpoint.condition
+        try:
+            await relay(call, upstream, hold)
+        except (UpstreamFailed, UpstreamTimeout):
+            condition.failed(self._clock.monotonic())
+            raise
+        if upstream.status < _FIRST_ERROR_STATUS:
+            condition.succeeded()
 
     def _observe(self, call: Call, now: float) -> None:
         provider = (call.route.endpoint.provider,)
@@ -164,6 +213,10 @@ class Pipeline:
             exchange.cut()
             return
         try:
-            send_error(exchange, error, self._paths.dialect_of(exchange), call_id, limits)
+            send_error(exchange, error, self._dialect_of(exchange), call_id, limits)
         except ClientLeft:
             log.debug("call %s: the client left before it was told: %s", call_id, error.code)
+
+    def _dialect_of(self, exchange: Exchange) -> str:
+        wanted = self._models.wanted(exchange)
+        return self._paths.dialect_of(exchange) if wanted is None else wanted.dialect

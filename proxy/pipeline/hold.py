@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from proxy.core import records
-from proxy.core.errors import InvalidRequest, Unavailable, UpstreamTimeout
+from proxy.core.errors import InvalidRequest, Unavailable
 from proxy.core.outcomes import UNKNOWN, Extended, Gone, Held, HoldRequest, Refused
 from proxy.pipeline.admit import hold_bound_microcredits, refusal, tokens_taken
-from proxy.pipeline.exchange import ClientLeft
-from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record
+from proxy.pipeline.ended import CreditsExhausted, count_call, outcome_of
+from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record, output_so_far
+from proxy.pipeline.resources import Resources, Unfinished
+from proxy.pipeline.strict import afford, limit_output
+from proxy.providers.dialect import FREE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from proxy.metrics import Metrics
     from proxy.pipeline.call import Call
     from proxy.pipeline.spool import Spool
+    from proxy.providers.dialect import Meter
     from proxy.providers.tokens import TokenCounter
     from proxy.tasks import Tasks
 
@@ -39,11 +43,9 @@ log = logging.getLogger("farebox.hold")
 
 _FIRST_ERROR_STATUS = 400
 _STALE_ROUNDS = 3
+# The first checkpoint: until then a call whose worker dies is free. One more script for calls that take longer.
+_FIRST_NOTE_S = 0.5
 _encode = msgspec.json.Encoder().encode
-
-
-class CreditsExhausted(Exception):
-    """The hold could not grow with the stream, and the policy is to cut."""
 
 
 class Credits:
@@ -57,6 +59,7 @@ class Credits:
         counter: TokenCounter,
         spool: Spool,
         metrics: Metrics,
+        resources: Resources,
         config: CreditsConfig,
     ) -> None:
         self.ledger = ledger
@@ -64,7 +67,9 @@ class Credits:
         self.counter = counter
         self.spool = spool
         self.metrics = metrics
+        self.resources = resources
         self.config = config
+        self.strict = config.mode == "strict"
         self.open: dict[str, Hold] = {}
 
     def hold(self, call: Call) -> Hold:
@@ -91,6 +96,7 @@ class Hold:
         "_ended",
         "_extending",
         "_growths",
+        "_kept",
         "_renewed_at",
         "_step",
         "amount",
@@ -98,6 +104,7 @@ class Hold:
         "call",
         "charge",
         "standings",
+        "token_limit",
     )
 
     def __init__(self, credits_: Credits, call: Call) -> None:
@@ -107,17 +114,24 @@ class Hold:
         self.charge: int | None = None
         self.balance: int | None = None
         self.standings: tuple[Standing, ...] = ()
+        self.token_limit: int | None = None  # that mode strict has set
         self._ended = False
         self._extending = False
         self._growths = 0
+        self._kept = False
         self._step = 0
         self._renewed_at = 0.0
 
     async def __aenter__(self) -> Self:
         """Holds, or raises what the refusal means: 402, 429, 503."""
         call = self.call
-        self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
-        held = await self._admit(tokens_taken(call.ask, len(call.body), call.tariff))
+        if call.operation.billing == FREE:
+            held = await self._admit(0)
+        else:
+            if self._credits.strict:
+                self.token_limit = limit_output(call)
+            self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
+            held = await self._admit(tokens_taken(call.ask, len(call.body), call.tariff))
         self.standings = held.standings
         self._renewed_at = monotonic()
         self._credits.open[call.call_id] = self
@@ -139,7 +153,9 @@ class Hold:
         self._ended = True
         call = self.call
         self._credits.open.pop(call.call_id, None)
-        call.outcome = _outcome(call, error)
+        call.outcome = outcome_of(call, error)
+        if call.meter is not None and call.meter.resource is not None and await self._left_open(call.meter):
+            return
         record = await final_record(self._draft, call, self.amount, self._credits.counter)
         try:
             ended = await self._end(record)
@@ -148,7 +164,7 @@ class Hold:
             ended = await self._end(record)
         self.charge = record.charge_microcredits
         self.balance = None if ended is None else ended.posted_microcredits
-        self._count(record)
+        count_call(self._credits.metrics, call, record, self.amount, error)
 
     async def _end(self, record: UsageRecord) -> Ended | None:
         """Hands the record to the ledger; to the spool where Redis is away or has lost the hold (then None)."""
@@ -167,6 +183,32 @@ class Hold:
         await self._credits.spool.put(record.account_id, record.call_id, charge, tokens, payload)
         return None
 
+    async def keep(self, resource: str) -> None:
+        """Notes whose a stored answer is, before the client reads its id; a second time does nothing."""
+        if not self._kept and resource not in self.call.ask.resources:
+            self._kept = True
+            resources = self._credits.resources
+            await resources.remembered(resources.remember(self.call, resource))
+
+    async def _left_open(self, meter: Meter) -> bool:
+        """Sees to an answer that the provider keeps; True where it goes on working on it, and the hold stays for that."""
+        call, resources = self.call, self._credits.resources
+        assert meter.resource is not None
+        if meter.resource in call.ask.resources:
+            await resources.fetched(call, meter)
+            return False
+        if not meter.pending or meter.usage is not None or meter.flag is not None or call.operation.billing == FREE:
+            await self.keep(meter.resource)
+            return False
+        self._draft.status, self._draft.attempts = call.status, call.attempts
+        self._draft.provider = call.route.endpoint.provider
+        self._draft.hold_microcredits = self._draft.charge_microcredits = self.amount
+        self._draft.settlement_basis = records.HOLD
+        noted = resources.remember(call, meter.resource, Unfinished(self._draft, call.tariff, call.ask.service_tier))
+        await self._extend(self.amount, self._draft, self._credits.config.background_lease_s)
+        await resources.remembered(noted)
+        return True
+
     # While the call runs.
 
     def needs_more(self) -> bool:
@@ -175,16 +217,15 @@ class Hold:
         if call.meter is None or self._extending or call.ask.output_limit is not None:
             return False
         step = call.tariff.price.assumed_output_tokens * call.ask.choices
-        # An event is about a token; the bytes guard against providers that put many into one.
-        passed = max(call.meter.output_events, call.meter.output_bytes // 4)
-        return passed + step // 4 > step * (self._growths + 1)
+        return output_so_far(call.meter) + step // 4 > step * (self._growths + 1)
 
     async def grow(self) -> None:
         """Holds another step of output. Raises CreditsExhausted where the credits are not there and the policy is `cut`."""
         tariff = self.call.tariff
         self._growths += 1
         step = tariff.price.assumed_output_tokens * self.call.ask.choices
-        extended = await self._extend(self.amount + tariff.hold_microcredits(0, step))
+        more = tariff.growth_microcredits(step, self.call.ask.service_tier)
+        extended = await self._extend(self.amount + more, checkpoint_record(self.call, self.amount))
         if extended is not None and not extended.granted and self._credits.config.exhausted == "cut":
             raise CreditsExhausted
 
@@ -192,18 +233,20 @@ class Hold:
         """Whether the lease or the checkpoint wants renewing. `now` in monotonic seconds."""
         config = self._credits.config
         lease = config.lease_s / 3
-        interval = lease if self.call.meter is None else min(config.checkpoint_s, lease)
+        if not self._step:
+            interval = min(_FIRST_NOTE_S, lease)
+        else:
+            interval = lease if self.call.meter is None else min(config.checkpoint_s, lease)
         return not self._extending and now - self._renewed_at >= interval
 
     async def renew(self) -> None:
         """Renews the lease and notes what the call has cost so far."""
-        await self._extend(self.amount)
+        await self._extend(self.amount, checkpoint_record(self.call, self.amount))
 
-    async def _extend(self, amount: int) -> Extended | None:
+    async def _extend(self, amount: int, draft: UsageRecord, lease_s: int | None = None) -> Extended | None:
         """Extends to an absolute amount; None where Redis is away or the hold is gone (the stream goes on)."""
         self._extending = True
         self._step += 1
-        draft = checkpoint_record(self.call, self.amount)
         try:
             extended = await self._credits.ledger.extend(
                 draft.account_id,
@@ -211,7 +254,7 @@ class Hold:
                 self._step,
                 amount,
                 min(draft.charge_microcredits, self.amount),
-                self._credits.config.lease_s * 1000,
+                (lease_s or self._credits.config.lease_s) * 1000,
                 _encode(draft),
             )
         except Unavailable as error:
@@ -245,41 +288,14 @@ class Hold:
             if isinstance(answer, Held):
                 return answer
             if isinstance(answer, Refused):
+                if self._credits.strict and (limit := afford(call, answer)) is not None:
+                    self.token_limit = limit
+                    self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
+                    tokens = tokens_taken(call.ask, len(call.body), call.tariff)
+                    continue
                 self.standings = answer.standings
                 raise refusal(answer)
             # Stale, or an account that the ledger does not know yet: SQL has the last word, and repairs the ledger's.
             self._credits.authenticator.forget(call.caller)
             call.caller = await self._credits.authenticator.identify(call.credential)
         raise Unavailable
-
-    def _count(self, record: UsageRecord) -> None:
-        metrics = self._credits.metrics
-        route = (record.provider, self.call.route.metric_model)
-        metrics.calls.add((*route, record.outcome, str(record.status or 0)))
-        metrics.basis.add((record.settlement_basis,))
-        for kind, tokens in record.usage.items():
-            if tokens:
-                metrics.tokens.add((*route, kind), tokens)
-        if record.charge_microcredits:
-            metrics.charged.add(route, record.charge_microcredits)
-        if record.charge_microcredits > self.amount:
-            metrics.overrun.add(route, record.charge_microcredits - self.amount)
-        meter = self.call.meter
-        if meter is not None and meter.flag:
-            log.warning("call %s: usage from %s was not believed: %s", record.call_id, record.provider, meter.flag)
-            metrics.flagged.add((record.provider,))
-
-
-def _outcome(call: Call, error: BaseException | None) -> str:
-    if error is None:
-        failed = (call.status or 0) >= _FIRST_ERROR_STATUS or (call.meter is not None and call.meter.error)
-        return records.UPSTREAM_FAILED if failed else records.COMPLETED
-    if isinstance(error, ClientLeft):
-        # SDKs hang up at the stream's last event, without waiting for the end of the HTTP answer.
-        whole = call.meter is not None and call.meter.complete
-        return records.COMPLETED if whole else records.CLIENT_LEFT
-    if isinstance(error, UpstreamTimeout):
-        return records.TIMED_OUT
-    if isinstance(error, CreditsExhausted):
-        return records.CUT
-    return records.UPSTREAM_FAILED

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 
 from proxy.core import records
 from proxy.core.money import MAX_AMOUNT
+from proxy.core.pricing import Tariff, Unpriced
 from proxy.core.records import UsageRecord
 from proxy.core.settlement import Facts, counted_usage, settlement_basis
+from proxy.pipeline.parting import FREE as FREE_WHEN_LEFT
+from proxy.pipeline.parting import policy_of
+from proxy.providers.dialect import FREE
 
 if TYPE_CHECKING:
     from proxy.core.usage import Usage
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 # Prose averages four bytes a token; estimates while a call runs rest on it, never a final charge.
 _BYTES_PER_TOKEN = 4
+_FIRST_ERROR_STATUS = 400
 
 
 def draft_record(call: Call, hold_microcredits: int) -> UsageRecord:
@@ -45,43 +50,84 @@ def draft_record(call: Call, hold_microcredits: int) -> UsageRecord:
 
 
 def checkpoint_record(call: Call, hold_microcredits: int) -> UsageRecord:
-    """What would stand on the record if this process died now."""
+    """What would stand on the record if this process died now: from the moment of sending on, the prompt at least."""
     record = draft_record(call, hold_microcredits)
+    if not call.forwarded_at or call.operation.billing == FREE or (call.status or 0) >= _FIRST_ERROR_STATUS:
+        return record
     meter = call.meter
-    if meter is not None:
-        # An event is about a token; the bytes guard against providers that put many tokens into one event.
-        output = max(meter.output_events, meter.output_bytes // _BYTES_PER_TOKEN)
-        usage = meter.usage or counted_usage(meter.partial, len(call.body) // _BYTES_PER_TOKEN, output)
+    usage = None if meter is None else meter.usage
+    if usage is None:
+        output, partial = (0, None) if meter is None else (output_so_far(meter), meter.partial)
+        usage = counted_usage(partial, len(call.body) // _BYTES_PER_TOKEN, output)
+    try:
         _price(record, call, usage)
+    except Unpriced:
+        record.charge_microcredits = hold_microcredits
     return record
 
 
 async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, counter: TokenCounter) -> UsageRecord:
     """The record of a call that has ended with `call.outcome`, its charge included: `record` is its draft, filled in."""
     record.status, record.attempts, record.hold_microcredits = call.status, call.attempts, hold_microcredits
+    # The provider that answered, which another may have been tried before.
+    record.provider, record.price_version = call.route.endpoint.provider, call.tariff.price.version
     meter = call.meter
     record.outcome = call.outcome or records.UPSTREAM_FAILED
-    facts = Facts(
-        sent=call.sent,
-        status=call.status,
-        outcome=record.outcome,
-        reported=_reported(meter),
-        flagged=bool(meter and meter.flag),
-        error_event=bool(meter and meter.error),
-    )
-    record.settlement_basis = settlement_basis(facts)
-    if record.settlement_basis == records.HOLD:
-        record.charge_microcredits = hold_microcredits
-    elif record.settlement_basis == records.REPORTED and facts.reported is not None:
-        _price(record, call, facts.reported)
-    elif record.settlement_basis == records.COUNTED:
-        _price(record, call, await _counted(call, counter))
+    reported = _reported(meter)
+    record.settlement_basis = basis = settlement_basis(_facts(call, record.outcome, reported))
+    try:
+        if basis == records.REPORTED and reported is not None:
+            _price(record, call, reported)
+        elif basis == records.COUNTED:
+            _price(record, call, await _counted(call, counter))
+    except Unpriced as error:  # never at nothing: the hold is what the call may cost
+        basis = records.HOLD
+        if meter is not None:
+            meter.flag = f"used, and not priced: {', '.join(error.names)}"
     if record.charge_microcredits > MAX_AMOUNT:  # no account can pay that: the figures are not believed
-        record.settlement_basis, record.charge_microcredits = records.HOLD, hold_microcredits
+        basis = records.HOLD
+    if basis == records.HOLD:
+        record.settlement_basis, record.charge_microcredits = basis, hold_microcredits
     record.duration_ms = round((monotonic() - call.started) * 1000)
     if call.first_byte_at is not None:
         record.time_to_first_byte_ms = round((call.first_byte_at - call.started) * 1000)
     return record
+
+
+def output_so_far(meter: Meter) -> int:
+    """Tokens of output: an event is about one; the bytes guard against providers that put many into one."""
+    return max(meter.output_events, meter.output_bytes // _BYTES_PER_TOKEN)
+
+
+def price_usage(record: UsageRecord, tariff: Tariff, usage: Usage, service_tier: str | None) -> None:
+    """Fills in a usage and what it costs in a service tier. Raises Unpriced, and leaves the charge as it is."""
+    record.usage = usage.counters
+    record.input_tokens = usage.input_tokens
+    record.output_tokens = usage.output_tokens
+    record.cost_nano_usd = tariff.cost_nano_usd(usage, service_tier)
+    record.charge_microcredits = tariff.charge_microcredits(usage, service_tier)
+
+
+def _price(record: UsageRecord, call: Call, usage: Usage) -> None:
+    tariff, tier = call.tariff, None
+    if tariff.price.service_tiers:
+        tier = tariff.billed_tier(call.ask.service_tier, None if call.meter is None else call.meter.service_tier)
+    price_usage(record, tariff, usage, tier)
+
+
+def _facts(call: Call, outcome: str, reported: Usage | None) -> Facts:
+    meter, parting = call.meter, call.route.endpoint.parting
+    return Facts(
+        sent=call.sent,
+        status=call.status,
+        outcome=outcome,
+        reported=reported,
+        flagged=bool(meter and meter.flag),
+        error_event=bool(meter and meter.error),
+        free=call.operation.billing == FREE,
+        waived=outcome == records.CLIENT_LEFT and policy_of(call) == FREE_WHEN_LEFT,
+        counts_late=parting.counts_late,
+    )
 
 
 def _reported(meter: Meter | None) -> Usage | None:
@@ -105,11 +151,3 @@ async def _counted(call: Call, counter: TokenCounter) -> Usage:
         if 0 < kept < meter.output_bytes:  # the tally is bounded: what it dropped is counted at the same density
             output_tokens = -(-output_tokens * meter.output_bytes // kept)
     return counted_usage(partial, input_tokens, output_tokens)
-
-
-def _price(record: UsageRecord, call: Call, usage: Usage) -> None:
-    record.usage = usage.counters
-    record.input_tokens = usage.input_tokens
-    record.output_tokens = usage.output_tokens
-    record.cost_nano_usd = call.tariff.cost_nano_usd(usage)
-    record.charge_microcredits = call.tariff.charge_microcredits(usage)

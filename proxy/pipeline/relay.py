@@ -6,13 +6,21 @@ breaks off looks broken off to the client: a clean end is only ever the provider
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from functools import lru_cache
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from proxy.core.errors import FareboxError
 from proxy.core.money import format_credits
 from proxy.pipeline.admit import rate_limit_headers
+from proxy.pipeline.ended import CreditsExhausted
 from proxy.pipeline.exchange import ClientLeft
-from proxy.pipeline.hold import CreditsExhausted
+from proxy.pipeline.parting import DRAIN, LeftEarly, client_left, policy_of
+from proxy.pipeline.receipt import output_so_far
+from proxy.providers.decoding import Unpacking, unpacked
+from proxy.providers.dialect import JSON, SSE
 from proxy.providers.errors import scrub_error, stream_error
 from proxy.providers.registry import drop_response_header
 
@@ -22,46 +30,78 @@ if TYPE_CHECKING:
     from proxy.pipeline.hold import Hold
     from proxy.pipeline.upstream.exchange import Exchange as UpstreamExchange
 
+log = logging.getLogger("farebox.relay")
+
 # A plain answer above this is relayed as it comes, without the charge in its head.
 _WHOLE_ANSWER_BYTES = 16 * 1024 * 1024
+_MAX_ERROR_BYTES = 1024 * 1024  # unpacked
 _FIRST_ERROR_STATUS = 400
+_BOM = b"\xef\xbb\xbf"
+_SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
+
+
+class Passage(Protocol):
+    """What an answer passes on its way to the client: its meter, or one that reads a compressed answer for it."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take the next bytes; return what to relay."""
+
+    def finish(self) -> bytes:
+        """The answer ended: return what was held back."""
+
+    def farewell(self, event: bytes) -> bytes | None:
+        """Farebox ends the answer here; see `dialect.Meter`."""
 
 
 async def relay(call: Call, answer: UpstreamExchange, hold: Hold) -> None:
     """Passes the answer on and meters it; settles before the client sees its end."""
     call.status = answer.status
     call.first_byte_at = monotonic()
+    headers, content_type, coding = _read_head(answer)
+    first = b""
+    passage: Passage | None = None
     if answer.status < _FIRST_ERROR_STATUS:
-        call.meter = call.operation.meter(call.ask, _content_type(answer))
-    if call.meter is not None and call.meter.streams:
-        await _relay_stream(call, answer, hold, b"")
-        return
-    whole, rest_follows = await _collect(answer)
+        if not content_type and not coding:
+            first = await answer.read()
+            content_type = _guessed(first)
+        meter = call.meter = call.operation.meter(call.ask, content_type)
+        passage = meter if not coding or coding == b"identity" else Unpacking(meter, coding)
+        if first:
+            first = passage.feed(first)
+        if meter.streams:
+            await _relay_stream(call, answer, hold, passage, (headers, first))
+            return
+    whole, rest_follows = await _collect(answer, passage, first)
     if rest_follows:
-        await _relay_stream(call, answer, hold, whole)
+        await _relay_stream(call, answer, hold, passage, (headers, whole))
     else:
-        await _relay_whole(call, answer, hold, whole)
+        await _relay_whole(call, answer, hold, passage, (headers, whole))
 
 
-async def _collect(answer: UpstreamExchange) -> tuple[bytes, bool]:
+async def _collect(answer: UpstreamExchange, passage: Passage | None, first: bytes) -> tuple[bytes, bool]:
     """The body, or its beginning and True where it is too large to be held."""
-    pieces: list[bytes] = []
-    size = 0
+    pieces = [first] if first else []
+    size = len(first)
     while piece := await answer.read():
-        pieces.append(piece)
+        pieces.append(piece if passage is None else passage.feed(piece))
         size += len(piece)
         if size > _WHOLE_ANSWER_BYTES:
             return b"".join(pieces), True
     return pieces[0] if len(pieces) == 1 else b"".join(pieces), False
 
 
-async def _relay_whole(call: Call, answer: UpstreamExchange, hold: Hold, body: bytes) -> None:
-    if call.meter is not None:
-        body = call.meter.feed(body) + call.meter.finish()
-    elif answer.status >= _FIRST_ERROR_STATUS:
-        body = scrub_error(body, call.route.endpoint.api_key)
+async def _relay_whole(
+    call: Call, answer: UpstreamExchange, hold: Hold, passage: Passage | None, begun: tuple[RawHeaders, bytes]
+) -> None:
+    headers, body = begun
+    if passage is not None:
+        body += passage.finish()
+    else:
+        headers, body = _scrubbed(headers, body, call.route.endpoint.api_key)
+    if call.exchange.left:
+        raise LeftEarly
     await hold.settle()
-    headers = answer_headers(call, answer, hold)
+    add_headers(headers, call, hold)
     if hold.charge is not None:
         headers.append((b"x-farebox-charge", format_credits(hold.charge).encode()))
     if hold.balance is not None:
@@ -69,52 +109,126 @@ async def _relay_whole(call: Call, answer: UpstreamExchange, hold: Hold, body: b
     call.exchange.answer(answer.status, headers, body)
 
 
-async def _relay_stream(call: Call, answer: UpstreamExchange, hold: Hold, first: bytes) -> None:
+async def _relay_stream(
+    call: Call, answer: UpstreamExchange, hold: Hold, passage: Passage | None, begun: tuple[RawHeaders, bytes]
+) -> None:
     exchange, meter = call.exchange, call.meter
-    exchange.begin(answer.status, answer_headers(call, answer, hold))
+    headers, first = begun
+    add_headers(headers, call, hold)
     try:
-        piece = first or await answer.read()
-        while piece:
-            await exchange.send(piece if meter is None else meter.feed(piece))
+        exchange.begin(answer.status, headers)
+        if first:
+            await exchange.send(first)
+        while piece := await answer.read():
+            if passage is not None:
+                piece = passage.feed(piece)
+                if meter is not None and meter.resource is not None:
+                    await hold.keep(meter.resource)
+            await exchange.send(piece)
             if hold.needs_more():
                 await hold.grow()
-            piece = await answer.read()
-        if meter is not None:
-            await exchange.send(meter.finish())
+        if passage is not None:
+            tail, passage = passage.finish(), None
+            await exchange.send(tail)
     except CreditsExhausted:
-        await _cut(call)
+        await _cut(call, passage)
         raise
     except ClientLeft:
+        await _read_on(call, answer, hold, passage)
         raise
     except Exception:
         # Ours or the provider's: what was held back of a torn event goes out, then the connection ends without a clean end.
-        if meter is not None and not exchange.left:
-            await exchange.send(meter.finish())
+        if passage is not None:
+            with contextlib.suppress(ClientLeft):  # the provider failed first, and that is how the call ended
+                await exchange.send(passage.finish())
         exchange.cut()
         raise
     await hold.settle()
     exchange.end()
 
 
-async def _cut(call: Call) -> None:
-    """Ends a stream whose credits ran out: a final error event in the caller's dialect."""
-    exchange, meter = call.exchange, call.meter
-    assert meter is not None
+async def _cut(call: Call, passage: Passage | None) -> None:
+    """Ends a stream whose credits ran out: a final error event in the caller's dialect, where one can be read."""
     message = "The account's credits do not last for the rest of this answer, so it was cut here."
-    await exchange.send(meter.cut() + stream_error(call.dialect, "insufficient_credits", message))
-    exchange.end()
+    event = stream_error(call.dialect, "insufficient_credits", message)
+    words = None if passage is None else passage.farewell(event)
+    if words is None:
+        call.exchange.cut()
+        return
+    await call.exchange.send(words)
+    call.exchange.end()
 
 
-def answer_headers(call: Call, answer: UpstreamExchange, hold: Hold) -> RawHeaders:
-    """The provider's headers without its account's, its limits and its framing, and ours."""
-    headers = [pair for pair in answer.headers if not drop_response_header(pair[0])]
+async def _read_on(call: Call, answer: UpstreamExchange, hold: Hold, passage: Passage | None) -> None:
+    """The client has left: where the policy is to drain, reads to the provider's usage. Raises LeftEarly when it has."""
+    meter = call.meter
+    if meter is None or passage is None or policy_of(call) != DRAIN:
+        return
+    if not call.exchange.left:
+        client_left(call, answer)  # noticed before the connection said so
+    whole = meter.complete
+    bound = output_so_far(meter) + call.route.endpoint.parting.drain_tokens
+    try:
+        while piece := await answer.read():
+            passage.feed(piece)
+            if output_so_far(meter) > bound:
+                break
+            if hold.needs_more():
+                await hold.grow()
+    except (ClientLeft, CreditsExhausted, FareboxError) as error:
+        log.info("call %s: not drained to its end: %s", call.call_id, type(error).__name__)
+    passage.finish()
+    if not whole:
+        raise LeftEarly
+
+
+def add_headers(headers: RawHeaders, call: Call, hold: Hold) -> None:
+    """Adds ours to the provider's headers."""
     headers.append((b"x-farebox-call-id", call.call_id.encode()))
-    headers += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
-    return headers
+    if hold.token_limit is not None:
+        headers.append((b"x-farebox-token-limit", b"%d" % hold.token_limit))
+    if hold.standings:
+        headers += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
 
 
-def _content_type(answer: UpstreamExchange) -> bytes:
-    for name, value in answer.headers:
-        if name.lower() == b"content-type":
-            return value.lower()
-    return b""
+def _scrubbed(headers: RawHeaders, body: bytes, api_key: str) -> tuple[RawHeaders, bytes]:
+    """A provider's error without what identifies our account with it; unpacked for that where it came compressed."""
+    coding = next((value.lower() for name, value in headers if _place(name) == b"content-encoding"), b"")
+    if coding and (plain := unpacked(body, coding, _MAX_ERROR_BYTES)) is not None:
+        headers = [pair for pair in headers if _place(pair[0]) != b"content-encoding"]
+        body = plain
+    return headers, scrub_error(body, api_key)
+
+
+def _read_head(answer: UpstreamExchange) -> tuple[RawHeaders, bytes, bytes]:
+    """The headers without those of the provider's account, its limits and its framing; type and coding in lower case."""
+    headers: RawHeaders = []
+    content_type = coding = b""
+    for pair in answer.headers:
+        place = _place(pair[0])
+        if place is None:
+            continue
+        headers.append(pair)
+        if place:
+            if place == b"content-type":
+                content_type = pair[1].lower()
+            else:
+                coding = coding + b"," + pair[1].lower() if coding else pair[1].lower()
+    return headers, content_type, coding
+
+
+@lru_cache(maxsize=1024)
+def _place(name: bytes) -> bytes | None:
+    """What a header is to us: its name where it is read here, empty where it is passed on, None where it is dropped."""
+    lower = name.lower()
+    if drop_response_header(lower):
+        return None
+    return lower if lower in {b"content-type", b"content-encoding"} else b""
+
+
+def _guessed(first: bytes) -> bytes:
+    """The type of an answer that names none, by how it begins."""
+    start = first.removeprefix(_BOM).lstrip()
+    if start.startswith((b"{", b"[")):
+        return JSON
+    return SSE if start.startswith(_SSE_STARTS) else b""

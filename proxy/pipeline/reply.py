@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.core.errors import Unavailable
-from proxy.providers.errors import error_body
+from proxy.core.errors import MethodNotAllowed, Unavailable
+from proxy.providers.errors import error_body, error_headers
 
 if TYPE_CHECKING:
     from proxy.core.errors import FareboxError
@@ -17,7 +17,7 @@ _UNAVAILABLE_RETRY_MS = 1000
 
 def send_error(exchange: Exchange, error: FareboxError, dialect: str, call_id: str, limits: RawHeaders) -> None:
     """Sends an error as the dialect's SDKs expect it. Raises ClientLeft."""
-    headers: RawHeaders = [_JSON, (b"x-farebox-call-id", call_id.encode()), *limits]
+    headers: RawHeaders = [_JSON, (b"x-farebox-call-id", call_id.encode()), *error_headers(dialect, error), *limits]
     if error.should_retry is False:
         headers.append((b"x-should-retry", b"false"))
     retry_after_ms = error.retry_after_ms
@@ -26,6 +26,8 @@ def send_error(exchange: Exchange, error: FareboxError, dialect: str, call_id: s
     if retry_after_ms is not None:
         headers.append((b"retry-after", b"%d" % -(-retry_after_ms // 1000)))
         headers.append((b"retry-after-ms", b"%d" % retry_after_ms))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", str(error.metadata.get("allow", "")).encode()))
     exchange.answer(error.status, headers, error_body(dialect, error, call_id))
 
 

@@ -1,91 +1,126 @@
-"""Routing: which provider serves a model in a dialect, at which price. Prefers the exact name, then the longest prefix."""
+"""Routing: which providers serve a model in a dialect, at which price. An alias first, then exact names, then the longest prefix."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from math import lcm
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from proxy.core.errors import Forbidden, InsufficientCredits, NotFound
-from proxy.core.pricing import Tariff
+from proxy.core.pricing import Price
+from proxy.core.usage import COUNTERS
+from proxy.pipeline.candidates import Candidates, Endpoint, Route
+from proxy.pipeline.opened import FlatRate
 from proxy.pipeline.read import printable
+from proxy.providers.dialect import FREE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from proxy.accounts.caller import Caller
-    from proxy.config import Config, Provider
-    from proxy.core.pricing import Price
-    from proxy.pipeline.upstream.client import UpstreamClient
+    from proxy.config import Config
+    from proxy.core.pricing import Tariff
+    from proxy.pipeline.paths import Target
+    from proxy.prices.book import PriceBook
+    from proxy.provider_config import Provider
 
+FREE_PRICE = Price("free", dict.fromkeys(COUNTERS, 0), "free", 0)
+"""Of operations that the provider does not bill: nothing is held and nothing charged, limits hold all the same."""
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One provider in one dialect: where its calls go (`base_path` without trailing slash) and with which credential."""
+_EXACT = 1_000_000
+_MAX_KNOWN = 4096
+# Prices change at whole minutes: what was found is found again in the next one.
+_KNOWN_MS = 60_000
 
-    provider: str
-    dialect: str
-    base_path: str
-    api_key: str
-    models: tuple[str, ...]
-    client: UpstreamClient
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The chosen provider for a model, and what the call costs there."""
-
-    endpoint: Endpoint
-    model: str
-    price: Price
-
-    @property
-    def metric_model(self) -> str:
-        """The model as a metric's label: its own name where the configuration names it, so that labels stay bounded."""
-        return self.model if self.model in self.endpoint.models else "other"
+# Dialect, provider that the path names, model, whether the provider bills nothing.
+Key = tuple[str, str | None, str, bool]
+Served = tuple[Endpoint, str | None]
 
 
 class Router:
     """Models to providers; rebuilt whole when the configuration is reloaded."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], prices: Mapping[str, Price], config: Config) -> None:
-        self._endpoints = endpoints
-        self._prices = prices
+    def __init__(self, endpoints: Sequence[Endpoint], prices: PriceBook, config: Config) -> None:
+        self.endpoints = endpoints
+        self.prices = prices
         self._per_usd = config.credits.per_usd
-        self._markup_ppm = config.markup_ppm()
-        self._known: dict[tuple[str, str | None, str], Route] = {}
+        self.aliases = {name: _pairs(names) for name, names in config.aliases.items()}
+        self._known: dict[Key, Candidates] = {}
+        self._known_minute = 0
 
-    def find(self, dialect: str, model: str, provider: str | None) -> Route:
-        """The route of a model. Raises NotFound for an unknown model, InsufficientCredits for one without a price."""
-        key = (dialect, provider, model)
-        route = self._known.get(key)
-        if route is None:
-            route = self._find(dialect, model, provider)
-            # Only exact names are kept: a trailing * would let callers fill the cache with names that they make up.
-            if model in route.endpoint.models:
-                self._known[key] = route
-        return route
-
-    def _find(self, dialect: str, model: str, provider: str | None) -> Route:
-        best: tuple[int, Endpoint] | None = None
-        for endpoint in self._endpoints:
-            if endpoint.dialect != dialect or provider not in {None, endpoint.provider}:
-                continue
-            fit = max((_fit(pattern, model) for pattern in endpoint.models), default=0)
-            if fit and (best is None or fit > best[0]):
-                best = (fit, endpoint)
-        if best is None:
-            msg = f"The model {printable(model)!r} is not known here."
-            raise NotFound(msg, code="model_not_found", param="model")
-        price = self._prices.get(model) or self._prices.get("*")
-        if price is None:
-            msg = f"The model {printable(model)!r} has no price, so calls to it are refused."
-            raise InsufficientCredits(msg, code="model_not_priced", param="model")
-        return Route(best[1], model, price)
+    def find(self, target: Target, model: str, at_ms: int) -> Candidates:
+        """The routes of a model. Raises NotFound for an unknown model, InsufficientCredits for one without a price."""
+        minute = at_ms // _KNOWN_MS
+        if minute != self._known_minute:
+            self._known, self._known_minute = {}, minute
+        operation = target.operation
+        if isinstance(operation, FlatRate):
+            return self._opened(operation, target)
+        key = (operation.dialect, target.provider, model, operation.billing == FREE)
+        found = self._known.get(key)
+        if found is None:
+            found = self._find(key, at_ms)
+            if len(self._known) >= _MAX_KNOWN:  # a trailing * lets callers make up names
+                self._known = {}
+            self._known[key] = found
+        return found
 
     def tariff(self, route: Route, markup_ppm: int | None) -> Tariff:
         """The route's price with the account's markup (parts per million), or the configured one for None."""
-        return Tariff(route.price, self._per_usd, self._markup_ppm if markup_ppm is None else markup_ppm)
+        return route.tariff(self._per_usd, route.markup_ppm if markup_ppm is None or route.flat else markup_ppm)
+
+    def serving(self, dialect: str, provider: str | None, model: str) -> list[list[Served]]:
+        """Who serves a model, each with its own name for it, the best fit first; empty for nobody."""
+        endpoints = [
+            endpoint
+            for endpoint in self.endpoints
+            if endpoint.dialect == dialect and provider in {None, endpoint.provider}
+        ]
+        if not model:
+            # Nothing says who: the provider that the path names, else the first that speaks the dialect.
+            return [[(endpoint, None) for endpoint in endpoints if endpoint.provider == endpoints[0].provider]]
+        aliased: list[Served] = [
+            (endpoint, own if own != model else None)
+            for name, own in self.aliases.get(model, ())
+            for endpoint in endpoints
+            if endpoint.provider == name
+        ]
+        return [aliased] if aliased else _by_fit(endpoints, model)
+
+    def priced(self, key: Key, at_ms: int) -> tuple[bool, list[Route]]:
+        """Whether anybody serves a model, and the routes of those that fit best among the ones that have a price for it."""
+        dialect, provider, model, free = key
+        groups = self.serving(dialect, provider, model)
+        for group in groups:
+            routes = []
+            for (endpoint, own), weight in zip(group, _weights(group), strict=True):
+                price = FREE_PRICE if free else self.prices.find(endpoint.provider, model, at_ms, own)
+                if price is not None:
+                    markup_ppm = self.prices.markup_ppm(endpoint.provider, model, own)
+                    routes.append(Route(endpoint, model, own, price, weight, markup_ppm))
+            if routes:
+                return True, routes
+        return any(groups), []
+
+    def _find(self, key: Key, at_ms: int) -> Candidates:
+        served, routes = self.priced(key, at_ms)
+        if routes:
+            return Candidates(routes)
+        model = key[2]
+        if not served:
+            msg = f"The model {printable(model)!r} is not known here." if model else "No provider serves this path."
+            raise NotFound(msg, code="model_not_found", param="model")
+        msg = f"The model {printable(model)!r} has no price, so calls to it are refused."
+        raise InsufficientCredits(msg, code="model_not_priced", param="model")
+
+    def _opened(self, operation: FlatRate, target: Target) -> Candidates:
+        """An opened path goes to the provider that it was opened for, at its flat price."""
+        endpoints = [
+            endpoint
+            for endpoint in self.endpoints
+            if endpoint.dialect == operation.dialect and endpoint.provider == target.provider
+        ]
+        return Candidates([Route(endpoint, "", None, operation.price, flat=True) for endpoint in endpoints])
 
 
 def check_model_allowed(caller: Caller, model: str) -> None:
@@ -108,10 +143,33 @@ def base_paths(providers: Mapping[str, Provider]) -> dict[str, dict[str, str]]:
     }
 
 
+def _by_fit(endpoints: Iterable[Endpoint], model: str) -> list[list[Served]]:
+    """Those that fit the model, the best first: all that name it, then by the length of the prefix that they match."""
+    groups: dict[int, list[Served]] = {}
+    for endpoint in endpoints:
+        fit = max((_fit(pattern, model) for pattern in endpoint.models), default=0)
+        if fit:
+            groups.setdefault(fit, []).append((endpoint, None))
+    return [groups[fit] for fit in sorted(groups, reverse=True)]
+
+
 def _fit(pattern: str, model: str) -> int:
     """How well a pattern fits: 0 not at all, an exact name above every prefix, a longer prefix above a shorter one."""
     if pattern == model:
-        return 1_000_000
+        return _EXACT
     if pattern.endswith("*") and model.startswith(pattern[:-1]):
         return len(pattern)
     return 0
+
+
+def _weights(group: Sequence[Served]) -> list[int]:
+    """Each one's share in whole numbers: a provider's weight is spread evenly over its keys."""
+    providers = [endpoint.provider for endpoint, _ in group]
+    common = lcm(*map(providers.count, providers))
+    return [endpoint.weight * (common // providers.count(endpoint.provider)) for endpoint, _ in group]
+
+
+def _pairs(names: str | list[str]) -> tuple[tuple[str, str], ...]:
+    """`provider/model` names as pairs."""
+    listed = [names] if isinstance(names, str) else names
+    return tuple((name.partition("/")[0], name.partition("/")[2]) for name in listed)

@@ -7,19 +7,32 @@ from typing import TYPE_CHECKING
 
 from proxy.core.errors import ConfigError
 from proxy.core.limits import CONCURRENT, REQUESTS, TOKENS
-from proxy.pipeline.read import Paths
-from proxy.pipeline.route import Endpoint, Router, base_path, base_paths
+from proxy.pipeline.candidates import Endpoint
+from proxy.pipeline.condition import Condition, RestRules
+from proxy.pipeline.models import Models
+from proxy.pipeline.opened import FlatRate
+from proxy.pipeline.parting import Parting, parting_of
+from proxy.pipeline.paths import Paths
+from proxy.pipeline.route import Router, base_path, base_paths
+from proxy.pipeline.signers import signer_for
 from proxy.pipeline.upstream.client import UpstreamClient
 from proxy.pipeline.upstream.dialer import client_tls
 from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
-from proxy.providers.registry import OPERATIONS
+from proxy.providers.registry import (
+    OPERATIONS,
+    allowed_query,
+    allowed_request_headers,
+    credential_headers,
+    default_headers,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from proxy.accounts.authenticator import Authenticator
-    from proxy.config import Config, Provider
+    from proxy.config import Config
     from proxy.pipeline.handle import Pipeline
+    from proxy.provider_config import Provider
 
 log = logging.getLogger("farebox.routes")
 
@@ -29,8 +42,14 @@ class Routes:
 
     def __init__(self, config: Config) -> None:
         self._endpoints = make_endpoints(config)
-        self.paths = Paths(OPERATIONS, base_paths(config.providers))
+        bases = base_paths(config.providers)
+        self.paths = Paths(OPERATIONS, bases)
+        for opened in config.open:
+            dialect = opened.dialect or next(iter(bases[opened.provider]))
+            operation = FlatRate(opened, dialect, config.credits.per_usd)
+            self.paths.add(operation, opened.provider, bases[opened.provider][dialect])
         self.router = Router(self._endpoints, config.price_book(), config)
+        self.models = Models(self.router, bases)
 
     def retire(self) -> None:
         """Replaced: calls that chose their route here still go through, and their connections close behind them."""
@@ -70,25 +89,55 @@ class Reloader:
             log.error("not reloaded: %s", error.message)  # noqa: TRY400 - the message says it all
             return
         before, self.routes = self.routes, fresh
-        self._pipeline.reroute(fresh.paths, fresh.router)
+        self._pipeline.reroute(fresh.paths, fresh.router, fresh.models)
         self._authenticator.use_default_limits(default_limits(config))
         before.retire()
         log.info("reloaded: %d providers, %d prices", len(config.providers), len(config.prices))
 
 
 def make_endpoints(config: Config) -> list[Endpoint]:
-    """Every provider in every dialect that it speaks; one connection pool for each address."""
-    endpoints = []
+    """Every provider in every dialect that it speaks, with each of its keys; one connection pool for each address."""
+    endpoints: list[Endpoint] = []
+    upstream = config.upstream
+    rules = RestRules(upstream.rest_after_failures, upstream.rest_s, upstream.longest_rest_s)
     for name, provider in config.providers.items():
         clients: dict[Origin, UpstreamClient] = {}
         for dialect, url in provider.endpoints().items():
             origin = Origin.parse(url)
             if origin not in clients:
                 clients[origin] = _upstream_client(config, provider, origin)
-            endpoints.append(
-                Endpoint(name, dialect, base_path(url), provider.api_key, tuple(provider.models), clients[origin])
+            endpoints += _endpoints_of(
+                name, provider, dialect, clients[origin], rules, parting=parting_of(config, provider.on_client_left)
             )
     return endpoints
+
+
+def _endpoints_of(
+    name: str, provider: Provider, dialect: str, client: UpstreamClient, rules: RestRules, *, parting: Parting
+) -> Iterator[Endpoint]:
+    """A provider in one dialect, once for each of its keys."""
+    url = provider.endpoints()[dialect]
+    parts = {"project": provider.project, "location": provider.location}
+    for key in provider.every_key():
+        yield Endpoint(
+            provider=name,
+            dialect=dialect,
+            origin="/".join(url.split("/", 3)[:3]),
+            base_path=base_path(url),
+            api_key=key,
+            models=tuple(provider.models),
+            weight=provider.weight,
+            client=client,
+            allowed_headers=allowed_request_headers(dialect, name),
+            allowed_query=allowed_query(dialect, name),
+            defaults=default_headers(dialect),
+            # Identity: usage is read from the bytes that pass, and a compressed answer would have to be unpacked for it.
+            tail=(*credential_headers(name, dialect, key), (b"accept-encoding", b"identity")),
+            signer=signer_for(provider, dialect, url, key),
+            parts={part: value for part, value in parts.items() if value},
+            condition=Condition(rules),
+            parting=parting,
+        )
 
 
 def _upstream_client(config: Config, provider: Provider, origin: Origin) -> UpstreamClient:

@@ -1,4 +1,5 @@
-"""Anthropic messages: https://docs.anthropic.com/en/api/messages and /en/docs/build-with-claude/streaming.
+"""Anthropic messages: https://docs.anthropic.com/en/api/messages and /en/docs/build-with-claude/streaming, and the counting
+of a message's tokens (https://docs.anthropic.com/en/api/messages-count-tokens), which is free. Batches are not open.
 
 Usage: `input_tokens` exclude cache reads and writes, so the counters are disjoint as they come. In a stream `message_start`
 tells the input with a placeholder for the output, and each `message_delta` repeats the figures, cumulative: the last one holds.
@@ -9,8 +10,15 @@ from typing import Any
 import msgspec
 
 from proxy.core.errors import InvalidRequest
+from proxy.core.usage import Usage
+from proxy.providers.anthropic_request import (
+    MODE_MEMBERS,
+    read_resources,
+    read_searches,
+    read_tier,
+)
 from proxy.providers.anthropic_usage import Report
-from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_sse
+from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.prompts import count_media, texts_of
 from proxy.providers.reading import (
@@ -24,23 +32,29 @@ from proxy.providers.reading import (
 )
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
-METERED = frozenset(("model", "messages", "system", "stream", "max_tokens"))
+METERED = frozenset(("model", "messages", "system", "stream", "max_tokens", *MODE_MEMBERS))
 
 
 class _Delta(msgspec.Struct, gc=False):
     text: str | None = None
     thinking: str | None = None
     partial_json: str | None = None
+    content: Any = None
 
 
 class _Start(msgspec.Struct, gc=False):
     usage: msgspec.Raw = NOTHING
 
 
+class _Started(msgspec.Struct, gc=False):
+    name: Any = None
+
+
 class _Event(msgspec.Struct, gc=False):
     type: str
     delta: _Delta | None = None
     message: _Start | None = None
+    content_block: _Started | None = None
     usage: msgspec.Raw = NOTHING
 
 
@@ -52,8 +66,11 @@ class _Figures(msgspec.Struct, gc=False):
 
 
 class _Block(msgspec.Struct, gc=False):
+    type: Any = None
+    name: Any = None
     text: Any = None
     thinking: Any = None
+    content: Any = None
     input: msgspec.Raw = NOTHING
 
 
@@ -89,7 +106,10 @@ class Messages:
             model=read_model(members),
             stream=read_switch(members, "stream"),
             output_limit=limit,
+            units=read_searches(members),
             media_parts=count_media(messages),
+            service_tier=read_tier(members),
+            resources=read_resources(members),
         )
 
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - see meter
@@ -103,6 +123,32 @@ class Messages:
     def prompt_text(self, body: bytes) -> str:
         """System prompt, messages and tools."""
         return texts_of(body, ("system", "messages", "tools"))
+
+
+class CountTokens(Messages):
+    """`POST /v1/messages/count_tokens`: free, so what its model or its limit is does not matter for money."""
+
+    paths = (Path("/v1/messages/count_tokens", "/v1/messages/count_tokens"),)
+    billing = FREE
+
+    def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:  # noqa: ARG002 - everything is in the body
+        """Which model counts."""
+        return Ask(model=read_model(top_level(body, ("model",))), output_limit=0)
+
+    def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - one document, whatever was asked
+        """A meter that finds nothing used."""
+        return _Nothing()
+
+
+class _Nothing(PlainMeter):
+    """The answer of something that uses nothing."""
+
+    __slots__ = ()
+
+    def finish(self) -> bytes:
+        """Whatever it says, it is free."""
+        self.complete, self.usage = True, Usage({})
+        return b""
 
 
 class _Document(PlainMeter):
@@ -123,11 +169,15 @@ class _Document(PlainMeter):
             report = Report()
             report.add(message.usage)
             self.usage, self.partial, self.flag = report.read(final=True)
+            self.service_tier = report.service_tier
         for block in message.content or ():
             for text in (block.text, block.thinking):
                 if isinstance(text, str):
                     self._tally.add(text)
+            if block.type == "compaction" and isinstance(block.content, str):
+                self._tally.add(block.content)
             if block.input is not NOTHING:
+                self._tally.call(block.name if isinstance(block.name, str) else "")
                 self._tally.add(bytes(memoryview(block.input)).decode())
 
     @staticmethod
@@ -156,10 +206,12 @@ class _Stream(StreamMeter):
             return False
         delta = event.delta
         if delta is not None:
-            text = delta.text or delta.thinking or delta.partial_json
-            if text:
+            text = delta.text or delta.thinking or delta.partial_json or delta.content
+            if text and isinstance(text, str):
                 self._tally.add(text)
                 return False
+        if event.content_block is not None and isinstance(event.content_block.name, str):
+            self._tally.call(event.content_block.name)
         message = event.message
         self._read_kind(event.type, event.usage if message is None else message.usage)
         return False
@@ -173,6 +225,7 @@ class _Stream(StreamMeter):
         elif kind in {"message_start", "message_delta"} and is_given(usage):
             self._report.add(usage)
             self.usage, self.partial, self.flag = self._report.read(final=kind == "message_delta")
+            self.service_tier = self._report.service_tier
 
     def _read_odd(self, data: bytes) -> None:
         """No data, or an event of another shape, of which at least the figures are read."""
@@ -184,3 +237,7 @@ class _Stream(StreamMeter):
             self.unread_events += 1
             return
         self._read_kind(figures.type, figures.usage)
+
+
+OPERATIONS = (Messages(), CountTokens())
+"""What is open of Anthropic's interface."""

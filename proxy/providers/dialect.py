@@ -104,6 +104,10 @@ class Meter(Protocol):
         """UTF-8 bytes of output text so far; never fewer than its tokens."""
 
     @property
+    def output_calls(self) -> int:
+        """Tool calls begun so far; a model writes more for each than its name and arguments."""
+
+    @property
     def output_text(self) -> str:
         """The output so far, to be counted; bounded, so it may be shorter than `output_bytes`."""
 
@@ -119,6 +123,13 @@ class Meter(Protocol):
 
     def cut(self) -> bytes:
         """Farebox ends the answer here, instead of `finish`: return what has to be sent before an event of ours."""
+
+    def farewell(self, event: bytes) -> bytes | None:
+        """Farebox ends the answer here with an error: what to send, so that the client's SDK raises it and the end is clean.
+
+        `event` is the error as a server-sent event of the dialect; another framing takes its data out of it. None where
+        nothing of ours can be read in the answer: then the connection is closed without a clean end.
+        """
 
 
 class Operation(Protocol):

@@ -1,7 +1,8 @@
 """Errors in the caller's dialect, as its SDKs parse them; and the provider's own errors without what identifies its account.
 
 Shapes: OpenAI `{"error": {"message", "type", "param", "code"}}`, Anthropic `{"type": "error", "error": {"type", "message"},
-"request_id"}`, Gemini `{"error": {"code", "message", "status"}}`. A refusal's metadata stands beside the message in all three.
+"request_id"}`, Gemini `{"error": {"code", "message", "status"}}`, Cohere `{"id", "message"}`, Bedrock `{"message"}` with the kind
+in the header `x-amzn-errortype`. A refusal's metadata stands beside the message in all of them.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from proxy.core.errors import FareboxError
+from proxy.providers.event_stream import write_frame
 
 # https://platform.openai.com/docs/guides/error-codes
 _OPENAI_TYPES: dict[int, str] = {
@@ -42,6 +44,16 @@ _GEMINI_STATUSES: dict[int, str] = {
     HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
     HTTPStatus.GATEWAY_TIMEOUT: "DEADLINE_EXCEEDED",
 }
+# https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_Errors
+_AWS_TYPES: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "UnrecognizedClientException",
+    HTTPStatus.PAYMENT_REQUIRED: "ServiceQuotaExceededException",
+    HTTPStatus.FORBIDDEN: "AccessDeniedException",
+    HTTPStatus.NOT_FOUND: "ResourceNotFoundException",
+    HTTPStatus.TOO_MANY_REQUESTS: "ThrottlingException",
+    HTTPStatus.SERVICE_UNAVAILABLE: "ServiceUnavailableException",
+    HTTPStatus.GATEWAY_TIMEOUT: "ModelTimeoutException",
+}
 _FIRST_SERVER_ERROR = 500
 
 # What a stream is cut with arrives inside a 200 answer: there the type alone says what the status would have said.
@@ -66,8 +78,23 @@ def error_body(dialect: str, error: FareboxError, call_id: str) -> bytes:
     return _encode(_shape(dialect, error, call_id))
 
 
+def error_headers(dialect: str, error: FareboxError) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers in which a dialect says what kind of error it is; the AWS SDKs look nowhere else."""
+    if dialect != "bedrock":
+        return ()
+    return ((b"x-amzn-errortype", _aws_type(error.status).encode()),)
+
+
 def stream_error(dialect: str, code: str, message: str, call_id: str = "") -> bytes:
-    """A final event that says why a stream ends here: the SDKs raise it, and no clean end follows."""
+    """A final event that says why a stream ends here: the SDKs raise it, and no clean end follows.
+
+    Bedrock's is a frame of the message type `error`. Cohere has no event for errors but the failed end of the message.
+    """
+    if dialect == "bedrock":
+        return write_frame({":message-type": "error", ":error-code": code, ":error-message": message})
+    if dialect == "cohere":
+        delta = {"finish_reason": "ERROR", "error": message}
+        return b"event: message-end\ndata: %b\n\n" % _encode({"type": "message-end", "id": call_id, "delta": delta})
     error = FareboxError(message, code=code)
     error.status = _STREAM_STATUSES.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
     name = b"event: error\n" if dialect == "anthropic" else b""
@@ -87,11 +114,19 @@ def _shape(dialect: str, error: FareboxError, call_id: str) -> dict[str, Any]:
     if dialect == "anthropic":
         kind = _ANTHROPIC_TYPES.get(status) or _by_side(status, "invalid_request_error", "api_error")
         return {"type": "error", "error": _with({"type": kind, "message": message}, error), "request_id": call_id}
-    if dialect == "gemini":
+    if dialect in {"gemini", "vertex"}:
         name = _GEMINI_STATUSES.get(status) or _by_side(status, "INVALID_ARGUMENT", "INTERNAL")
         return {"error": _with({"code": status, "message": message, "status": name}, error)}
+    if dialect == "bedrock":
+        return _with({"message": message}, error)
+    if dialect == "cohere":
+        return _with({"id": call_id, "message": message}, error)
     kind = _OPENAI_TYPES.get(status) or _by_side(status, "invalid_request_error", "server_error")
     return {"error": _with({"message": message, "type": kind, "param": error.param, "code": error.code}, error)}
+
+
+def _aws_type(status: int) -> str:
+    return _AWS_TYPES.get(status) or _by_side(status, "ValidationException", "InternalServerException")
 
 
 def _by_side(status: int, callers: str, ours: str) -> str:

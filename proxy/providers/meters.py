@@ -54,9 +54,18 @@ class BaseMeter:
         return self._tally.bytes
 
     @property
+    def output_calls(self) -> int:
+        """Tool calls begun so far."""
+        return self._tally.calls
+
+    @property
     def output_text(self) -> str:
         """The output so far, bounded."""
         return self._tally.text
+
+    def farewell(self, event: bytes) -> bytes | None:  # noqa: ARG002 - for the framings that have a place for one
+        """Nothing of ours can be read in this framing: the connection ends without a clean end instead."""
+        return None
 
 
 class PlainMeter(BaseMeter):
@@ -155,6 +164,10 @@ class StreamMeter(BaseMeter):
         between = self.between_events
         self._held.clear()
         return b"" if between else b"\n\n"
+
+    def farewell(self, event: bytes) -> bytes | None:
+        """The answer ends with an event of ours."""
+        return self.cut() + event
 
     def _whole(self, piece: bytes, blocks: list[bytes]) -> bytes:
         taken = [index for index, block in enumerate(blocks) if self._event(_plain_data(block))]

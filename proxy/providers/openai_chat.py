@@ -3,45 +3,50 @@
 Usage: `prompt_tokens` include cached, written and audio tokens, `completion_tokens` include reasoning, audio and rejected
 predictions; the counters here are disjoint. A stream carries usage only where `stream_options.include_usage` asks for it, in
 a chunk without choices before `[DONE]`; where Farebox asked, Farebox takes that chunk out again. The other chunks then carry
-`"usage": null`, as OpenAI documents; those stay.
+`"usage": null`, as OpenAI documents; those stay. A call with `web_search_options` is one web search, whatever it answers
+(https://platform.openai.com/docs/guides/tools-web-search, models of the chat completions).
 """
 
 import msgspec
 
 from proxy.core.errors import InvalidRequest
+from proxy.core.usage import Usage
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.openai_events import Answer, Chunk, Figures, read_text
-from proxy.providers.openai_usage import read_raw_usage, read_usage
-from proxy.providers.prompts import count_media, texts_of
-from proxy.providers.reading import (
-    MAX_OUTPUT_LIMIT,
-    decode,
-    is_array,
-    outline,
-    read_count,
-    read_model,
-    read_switch,
-    with_model,
+from proxy.providers.openai_request import (
+    LIMIT_NAMES,
+    model_of,
+    read_output_limit,
+    read_tier,
+    refuse_fallbacks,
+    usage_asked,
+    with_usage_asked,
 )
+from proxy.providers.openai_usage import Reading, read_raw_usage, read_usage
+from proxy.providers.prompts import count_media, texts_of
+from proxy.providers.reading import is_array, outline, read_count, read_switch, with_model
 from proxy.providers.usage_reading import UNREADABLE, is_given
 
 METERED = frozenset(
-    ("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"),
+    (
+        "model",
+        "models",
+        "messages",
+        "stream",
+        "stream_options",
+        "n",
+        "service_tier",
+        "web_search_options",
+        *LIMIT_NAMES,
+    ),
 )
 MAX_CHOICES = 128  # OpenAI's own bound for `n`
+_ONE_SEARCH = {"web_searches": 1}
 
-_ASK_USAGE = b'"stream_options":{"include_usage":true},'
 _decode_chunk = msgspec.json.Decoder(Chunk).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_figures = msgspec.json.Decoder(Figures).decode
-
-
-class _StreamOptions(msgspec.Struct, gc=False):
-    include_usage: bool | None = None
-
-
-_OPTIONS: msgspec.json.Decoder[_StreamOptions | None] = msgspec.json.Decoder(_StreamOptions | None)
 
 
 class ChatCompletions:
@@ -52,71 +57,57 @@ class ChatCompletions:
     paths: tuple[Path, ...] = (Path("/chat/completions", "/v1/chat/completions"),)
     billing = BILLED
 
-    def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:  # noqa: ARG002 - everything is in the body
+    def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:
         """What the request asks for; of two output limits the larger counts."""
         members = outline(body, METERED)
         messages = members.get("messages")
         if messages is None or not is_array(messages):
             raise InvalidRequest("`messages` must be an array.", param="messages")
-        limits = [
-            limit
-            for name in ("max_tokens", "max_completion_tokens")
-            if (limit := read_count(members, name, 0, MAX_OUTPUT_LIMIT)) is not None
-        ]
+        model = model_of(members, head)
+        refuse_fallbacks(members, model)
+        searches = members.get("web_search_options")
         return Ask(
-            model=read_model(members),
+            model=model,
             stream=read_switch(members, "stream"),
-            output_limit=max(limits, default=None),
+            output_limit=read_output_limit(members),
             choices=read_count(members, "n", 1, MAX_CHOICES) or 1,
-            usage_asked=_usage_asked(members),
+            units={} if searches is None or not is_given(searches) else _ONE_SEARCH,
+            usage_asked=usage_asked(members),
             media_parts=count_media(messages),
+            service_tier=read_tier(members),
         )
 
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:
         """The same bytes, but that a stream is asked for its usage where the caller did not."""
         if model is not None:
             body = with_model(body, model)
-        if not ask.stream or ask.usage_asked:
-            return body
-        if b'"stream_options"' in body:
-            return _with_usage_asked(body)
-        brace = body.index(b"{") + 1
-        return b"".join((body[:brace], _ASK_USAGE, body[brace:]))
+        return body if not ask.stream or ask.usage_asked else with_usage_asked(body)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:
         """A meter for a stream or for one document."""
-        return _Stream(ask) if is_sse(content_type) else _Document()
+        return _Stream(ask) if is_sse(content_type) else _Document(ask)
 
     def prompt_text(self, body: bytes) -> str:
         """Messages, tools and response format."""
         return texts_of(body, ("messages", "tools", "functions", "response_format"))
 
 
-def _usage_asked(members: dict[str, msgspec.Raw]) -> bool:
-    raw = members.get("stream_options")
-    if raw is None:
-        return False
-    message = "`stream_options` must be an object whose `include_usage` is true or false."
-    options = decode(raw, _OPTIONS, "stream_options", message)
-    return options is not None and options.include_usage is True
-
-
-def _with_usage_asked(body: bytes) -> bytes:
-    """The body with `include_usage` set in the options that the caller gave, all other members as they were written.
-
-    `stream_options` may also be the name of something nested: then there is nothing to merge with.
-    """
-    members: dict[str, msgspec.Raw] = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    given = members.get("stream_options", msgspec.Raw(b"null"))
-    options: dict[str, msgspec.Raw] | None = msgspec.json.decode(given, type=dict[str, msgspec.Raw] | None)
-    merged = (options or {}) | {"include_usage": msgspec.Raw(b"true")}
-    return msgspec.json.encode(members | {"stream_options": merged})
+def _with_units(reading: Reading, ask: Ask) -> Reading:
+    """The reading with the units that every call of this kind is billed, whatever its answer says."""
+    usage, partial, flag = reading
+    if usage is not None and ask.units:
+        usage = Usage({**ask.units, **usage.counters})
+    return usage, partial, flag
 
 
 class _Document(PlainMeter):
     """A plain answer."""
 
-    __slots__ = ()
+    __slots__ = ("_ask",)
+
+    def __init__(self, ask: Ask) -> None:
+        super().__init__()
+        self._ask = ask
 
     def _read(self, document: bytearray) -> None:
         try:
@@ -130,11 +121,15 @@ class _Document(PlainMeter):
             return
         self.complete = True
         self.error = answer.error is not None
+        if isinstance(answer.service_tier, str):
+            self.service_tier = answer.service_tier
         if answer.usage is not None:
-            self.usage, self.partial, self.flag = read_usage(answer.usage)
+            self.usage, self.partial, self.flag = _with_units(read_usage(answer.usage), self._ask)
         for choice in answer.choices or ():
             if choice.message is not None:
                 read_text(choice.message, self._tally)
+            elif isinstance(choice.text, str):
+                self._tally.add(choice.text)
 
     def _read_figures(self, document: bytearray) -> None:
         try:
@@ -146,16 +141,17 @@ class _Document(PlainMeter):
         self.complete = True
         self.error = is_given(figures.error)
         if is_given(figures.usage):
-            self.usage, self.partial, self.flag = read_raw_usage(figures.usage)
+            self.usage, self.partial, self.flag = _with_units(read_raw_usage(figures.usage), self._ask)
 
 
 class _Stream(StreamMeter):
     """A streamed answer."""
 
-    __slots__ = ("_unfinished",)
+    __slots__ = ("_ask", "_unfinished")
 
     def __init__(self, ask: Ask) -> None:
         super().__init__(takes_out=ask.stream and not ask.usage_asked)
+        self._ask = ask
         self._unfinished = ask.choices
 
     def _event(self, data: bytes) -> bool:
@@ -169,13 +165,17 @@ class _Stream(StreamMeter):
             for choice in choices:
                 if choice.delta is not None:
                     read_text(choice.delta, self._tally)
+                elif choice.text and isinstance(choice.text, str):
+                    self._tally.add(choice.text)
                 if choice.finish_reason is not None:
                     self._finish_choice()
         if chunk.error is not None:
             self.error = True
+        if chunk.service_tier is not None and self.service_tier is None:
+            self.service_tier = str(chunk.service_tier)
         if chunk.usage is None:
             return False
-        self.usage, self.partial, self.flag = read_usage(chunk.usage)
+        self.usage, self.partial, self.flag = _with_units(read_usage(chunk.usage), self._ask)
         return choices is not None and not choices and chunk.error is None
 
     def _finish_choice(self) -> None:
@@ -198,4 +198,4 @@ class _Stream(StreamMeter):
         if is_given(figures.error):
             self.error = True
         if is_given(figures.usage):
-            self.usage, self.partial, self.flag = read_raw_usage(figures.usage)
+            self.usage, self.partial, self.flag = _with_units(read_raw_usage(figures.usage), self._ask)

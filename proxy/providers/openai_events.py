@@ -38,16 +38,18 @@ class Text(msgspec.Struct, gc=False):
 
 
 class StreamChoice(msgspec.Struct, gc=False):
-    """One choice of a chunk."""
+    """One choice of a chunk; a legacy completion has its text right here."""
 
     delta: Text | None = None
+    text: Any = None
     finish_reason: Any = None
 
 
 class Choice(msgspec.Struct, gc=False):
-    """One choice of a plain answer."""
+    """One choice of a plain answer; a legacy completion has its text right here."""
 
     message: Text | None = None
+    text: Any = None
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -56,6 +58,7 @@ class Chunk(msgspec.Struct, gc=False):
     choices: list[StreamChoice] | None = None
     usage: ReportedUsage | None = None
     error: Any = None
+    service_tier: Any = None
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -64,6 +67,7 @@ class Answer(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: ReportedUsage | None = None
     error: Any = None
+    service_tier: Any = None
 
 
 class Figures(msgspec.Struct, gc=False):
@@ -105,5 +109,6 @@ def _add_calls(text: Text, tally: Tally) -> None:
     functions = [call.function for call in text.tool_calls or ()]
     for function in (*functions, text.function_call):
         if function is not None:
-            _add(function.name, tally)
+            if isinstance(function.name, str) and function.name:
+                tally.call(function.name)
             _add(function.arguments, tally)

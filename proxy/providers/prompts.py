@@ -12,9 +12,43 @@ from proxy.providers.reading import is_array
 _TEXT_PARTS = frozenset(
     ("text", "refusal", "thinking", "redacted_thinking", "tool_use", "tool_result", "server_tool_use", "input_text"),
 )
-# Members that are no text for the model: names of kinds, ids, and what media are made of.
-_KINDS_AND_IDS = ("type", "id", "tool_call_id", "tool_use_id", "cache_control", "signature")
-_SILENT = frozenset((*_KINDS_AND_IDS, "image_url", "input_audio", "file", "source"))
+# Members that are no text for the model, in any dialect: names of kinds, ids, roles (part of a message's overhead), what
+# media are made of, and reasoning that only the provider can read.
+_KINDS_AND_IDS = (
+    "type",
+    "role",
+    "id",
+    "tool_call_id",
+    "tool_use_id",
+    "toolUseId",
+    "call_id",
+    "item_id",
+    "status",
+    "cache_control",
+)
+_MEDIA = (
+    "image_url",
+    "document_url",
+    "input_audio",
+    "file",
+    "file_id",
+    "file_data",
+    "fileData",
+    "inlineData",
+    "inline_data",
+    "source",
+)
+_SEALED = (
+    "signature",
+    "thoughtSignature",
+    "thought_signature",
+    "encrypted_content",
+    "redactedContent",
+    "reasoning_details",
+)
+_SILENT = frozenset((*_KINDS_AND_IDS, *_MEDIA, *_SEALED, "bytes", "data", "mimeType", "annotations", "logprobs"))
+# Objects that the model reads as JSON, names and all: arguments and results of tools.
+_DOCUMENTS = frozenset(("input", "args", "arguments", "response", "json", "output"))
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -62,10 +96,10 @@ def texts_of(body: bytes, names: Iterable[str]) -> str:
         members = _decode_any(body)
     except msgspec.DecodeError:  # a number that no machine holds, somewhere in it: every byte is counted then
         return body.decode()
-    return "\n".join(text for name in names for text in _texts(members.get(name)))
+    return "\n".join(text for name in names for text in texts_in(members.get(name)))
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
     """Every string in a JSON value that the model gets to read, in order; without recursion, for depth is the caller's choice."""
     waiting = [value]
     while waiting:
@@ -75,4 +109,15 @@ def _texts(value: Any) -> Iterator[str]:
         elif isinstance(item, list):
             waiting += reversed(item)
         elif isinstance(item, dict):
-            waiting += [member for name, member in reversed(item.items()) if name not in _SILENT]
+            for name, member in reversed(item.items()):
+                if name in _DOCUMENTS and isinstance(member, dict):
+                    waiting.append(_as_text(member))
+                elif name not in _SILENT:
+                    waiting.append(member)
+
+
+def _as_text(document: dict[str, Any]) -> str:
+    try:
+        return msgspec.json.encode(document).decode()
+    except (RecursionError, UnicodeEncodeError):
+        return repr(document)

@@ -5,11 +5,12 @@ LIMIT_BYTES = 256 * 1024
 
 
 class Tally:
-    """Counts pieces and bytes of output text, and keeps the first `LIMIT_BYTES` of the text itself."""
+    """Counts pieces, bytes and tool calls of the output, and keeps the first `LIMIT_BYTES` of the text itself."""
 
-    __slots__ = ("_text", "bytes", "pieces")
+    __slots__ = ("_text", "bytes", "calls", "pieces")
 
     def __init__(self) -> None:
+        self.calls = 0
         self.pieces = 0
         self.bytes = 0
         self._text = bytearray()
@@ -23,6 +24,12 @@ class Tally:
             self._text += encoded
         elif len(self._text) < LIMIT_BYTES:
             self._text += encoded[: LIMIT_BYTES - len(self._text)]
+
+    def call(self, name: str) -> None:
+        """The model begins to call a tool: models write more around a name and its arguments than is passed on."""
+        self.calls += 1
+        if name:
+            self.add(name)
 
     @property
     def text(self) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proxy.providers.counting import ANSWER, question
-from proxy.providers.encodings import count_now, slices
+from proxy.providers.encodings import SLICE_CHARS, count_now, slices
+from proxy.providers.turns import Turns
 
 # The process needs none of the secrets that the environment may hold.
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "VIRTUAL_ENV", "TMPDIR")
@@ -23,35 +24,37 @@ log = logging.getLogger("farebox.tokens")
 class TokenCounter:
     """Counts texts in a process of its own, started at the first count.
 
-    Slices of all callers take turns, so that a large prompt delays a small one by slices only. Where the process cannot
-    be had, a thread counts: slower for everybody, but a call that ends is never left without its count.
+    Slices of all callers take turns, and texts of one slice go before those of many: a small text waits for a slice or
+    two however many large ones are being counted. Where the process cannot be had, a thread counts: slower for everybody,
+    but a call that ends is never left without its count.
     """
 
     def __init__(self) -> None:
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     async def count(self, text: str, model: str) -> int:
         """The tokens of a text as this model's encoding cuts it; special tokens count as the text they are written with."""
-        return sum([await self._count_slice(part, model) for part in slices(text)])
+        short = len(text) <= SLICE_CHARS
+        return sum([await self._count_slice(part, model, short=short) for part in slices(text)])
 
     async def warm(self, models: Iterable[str] = ("",)) -> None:
         """Load the encodings of these models before the first count needs them."""
         for model in models:
-            await self._count_slice(" ", model)
+            await self._count_slice(" ", model, short=True)
 
     async def close(self) -> None:
         """End the process."""
-        async with self._turn:
+        async with self._turns.turn(short=True):
             process = self._process
             self._hang_up()
             if process is not None:
                 await asyncio.to_thread(process.wait)
 
-    async def _count_slice(self, text: str, model: str) -> int:
-        async with self._turn:
+    async def _count_slice(self, text: str, model: str, *, short: bool) -> int:
+        async with self._turns.turn(short=short):
             for _ in range(2):
                 try:
                     return await self._ask(text, model)

@@ -8,10 +8,16 @@ from typing import Annotated
 
 import msgspec
 
-from proxy.core.usage import MAX_COUNT
+from proxy.core.usage import MAX_COUNT, Usage
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None
 """A reported figure; None where the provider did not report it."""
+
+Reading = tuple[Usage | None, Usage | None, str | None]
+"""(usage, partial, flag): the whole, or what is known of one side; and the reason why it cannot be charged as it stands.
+
+A flag beside a usage says that the figures are believed but do not tell all that the provider bills.
+"""
 
 NOTHING = msgspec.Raw()
 """The default of a raw member that is absent."""

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from proxy.providers.dialect import JSON, SSE, Meter
-from proxy.providers.registry import OPERATIONS
+from proxy.providers.sim.request import CHAT, MESSAGES
 
 ROOT = Path(__file__).parents[2]
-CHAT, MESSAGES = OPERATIONS
+OPERATIONS = (CHAT, MESSAGES)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_answers_without_usage_have_text_to_count(address: str, model: str) -> N
         "POST", CHAT.paths[0].shared, CHAT.outgoing(json.dumps(body).encode(), CHAT.read(json.dumps(body).encode()))
     )
     response = connection.getresponse()
-    meter = CHAT.meter(CHAT.read(json.dumps(body).encode()), sse=True)
+    meter = CHAT.meter(CHAT.read(json.dumps(body).encode()), SSE)
     try:
         while piece := response.read1(4096):
             meter.feed(piece)

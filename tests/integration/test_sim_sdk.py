@@ -52,7 +52,7 @@ async def test_openai_plain(chat: AsyncOpenAI) -> None:
     content = answer.choices[0].message.content or ""
     assert answer.choices[0].finish_reason == "stop"
     assert 40 <= answer.usage.completion_tokens == count_now(content, "sim") <= 60
-    assert answer.usage.prompt_tokens == count_now("user\nTell me about the sea and its ships.", "sim") + 6
+    assert answer.usage.prompt_tokens == count_now("Tell me about the sea and its ships.", "sim") + 7
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
 
 

@@ -54,6 +54,25 @@ async def test_a_small_text_does_not_wait_for_large_ones(counter: TokenCounter) 
     assert order[0] == "small"
 
 
+async def test_a_small_text_waits_for_a_slice_however_many_large_ones_there_are(counter: TokenCounter) -> None:
+    await counter.warm(("gpt-4o",))
+    asked: list[bool] = []
+    ask = counter._ask
+
+    async def noted(text: str, model: str) -> int:
+        asked.append(text == PROSE)
+        return await ask(text, model)
+
+    counter._ask = noted  # type: ignore[method-assign]
+    large = asyncio.gather(*[counter.count(PROSE * 1000, "gpt-4o") for _ in range(20)])
+    while len(asked) < 10:
+        await asyncio.sleep(0)
+    before = len(asked)
+    await counter.count(PROSE, "gpt-4o")
+    assert asked.index(True) <= before + 1
+    await large
+
+
 async def test_the_event_loop_is_not_held_up_while_an_encoding_loads(counter: TokenCounter) -> None:
     counting = asyncio.gather(counter.count(PROSE * 5000, "gpt-4o"), counter.count(PROSE, "gpt-4"))
     busy, longest = time.process_time(), 0.0

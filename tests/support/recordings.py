@@ -1,5 +1,6 @@
 """Recorded provider traffic: exchanges that replay what real providers answered. The data is not part of the project."""
 
+import base64
 import gzip
 import json
 import os
@@ -22,6 +23,7 @@ class Exchange:
     content_type: str
     request: bytes
     response: bytes
+    binary: bool = False  # one side of it is no text
 
     @property
     def sse(self) -> bool:
@@ -32,9 +34,14 @@ class Exchange:
         return self.status < 400
 
 
-@cache
 def exchanges() -> tuple[Exchange, ...]:
     """All recorded exchanges with text on both sides; skips the test where the recordings are not there."""
+    return tuple(exchange for exchange in every_exchange() if not exchange.binary)
+
+
+@cache
+def every_exchange() -> tuple[Exchange, ...]:
+    """All recorded exchanges; skips the test where the recordings are not there."""
     folder = os.environ.get("FAREBOX_RECORDINGS", "")
     file = Path(folder) / "provider-exchanges.jsonl.gz"
     if not folder or not file.exists():
@@ -46,17 +53,24 @@ def _read(file: Path) -> Iterator[Exchange]:
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            if isinstance(row["request"], str) and isinstance(row["response"], str):
-                headers = {name.lower(): value for name, value in row["response_headers"].items()}
-                yield Exchange(
-                    id=row["id"],
-                    host=row["host"],
-                    path=row["path"],
-                    status=int(row["status"]),
-                    content_type=headers.get("content-type", ""),
-                    request=row["request"].encode(),
-                    response=row["response"].encode(),
-                )
+            headers = {name.lower(): value for name, value in row["response_headers"].items()}
+            request, response = row["request"], row["response"]
+            yield Exchange(
+                id=row["id"],
+                host=row["host"],
+                path=row["path"],
+                status=int(row["status"]),
+                content_type=headers.get("content-type", ""),
+                request=_bytes(request),
+                response=_bytes(response),
+                binary=not (isinstance(request, str) and isinstance(response, str)),
+            )
+
+
+def _bytes(body: str | dict[str, str] | None) -> bytes:
+    if body is None:
+        return b""
+    return body.encode() if isinstance(body, str) else base64.b64decode(body["b64"])
 
 
 def openai_chat() -> list[Exchange]:
@@ -67,3 +81,13 @@ def openai_chat() -> list[Exchange]:
 def anthropic_messages() -> list[Exchange]:
     """Anthropic's messages."""
     return [exchange for exchange in exchanges() if exchange.path.endswith("/v1/messages")]
+
+
+def bedrock() -> list[Exchange]:
+    """Bedrock's own operations, streams included."""
+    return [exchange for exchange in every_exchange() if exchange.host.startswith("bedrock-runtime.")]
+
+
+def cohere() -> list[Exchange]:
+    """Cohere, all operations."""
+    return [exchange for exchange in every_exchange() if exchange.host == "api.cohere.com"]

@@ -37,6 +37,9 @@ output = 2.00
 """
 
 
+ANY = "[providers.x]\napi_key = 'k'\nbase_url = 'http://h'\n"
+
+
 @pytest.fixture
 def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FAREBOX_ADMIN_TOKEN", "FAREBOX_PEPPER", "LOCAL_API_KEY"):
@@ -47,7 +50,9 @@ def test_the_published_configuration_works(secrets: None) -> None:
     config = parse_config(PUBLISHED)
     assert config.admin.token == "value of FAREBOX_ADMIN_TOKEN"
     assert config.providers["local"].endpoints() == {"openai": "http://127.0.0.1:9001/v1"}
-    assert config.price_book()["test-model"].rates == {"input": 10**9, "cache_read": 5 * 10**8, "output": 2 * 10**9}
+    price = config.price_book().find("local", "test-model", 0)
+    assert price is not None
+    assert price.rates == {"input": 10**9, "cache_read": 5 * 10**8, "output": 2 * 10**9}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +73,15 @@ def test_the_published_configuration_works(secrets: None) -> None:
         ("[providers.x]\napi_key = 'k'\nbase_url = 'ftp://h'", ["providers.x.base_url"]),
         ("[providers.x]\napi_key = 'k'\nbase_url = 'http://u:p@h'", ["providers.x.base_url"]),
         ("[providers.x]\napi_key = 'k'\nbase_url = 'http://h'\ndialect = 'klingon'", ["klingon", "openai"]),
+        ("[providers.v1]\napi_key = 'k'\nbase_url = 'http://h'", ["providers.v1"]),
+        ("[providers.x]\napi_key = 'k'\nbase_url = 'http://h'\nweight = -1", ["providers.x.weight"]),
+        ("[aliases]\nfast = 'nobody/m'", ['aliases."fast"', "provider/model"]),
+        ("[[open]]\nprovider = 'nobody'\npath = '/files'\nprice = 0", ["open[0].provider", "nobody"]),
+        ("[[open]]\nprovider = 'x'\npaht = '/files'\nprice = 0", ["open.0.paht", "path"]),
+        (f"{ANY}[[open]]\nprovider = 'x'\npath = 'files'\nprice = 0", ["open[0].path"]),
+        (f"{ANY}[[open]]\nprovider = 'x'\npath = '/files/../x'\nprice = 0", ["open[0].path"]),
+        (f"{ANY}[[open]]\nprovider = 'x'\npath = '/files'\nprice = '0.0000001'", ["open[0].price"]),
+        (f"{ANY}[[open]]\nprovider = 'x'\npath = '/files'\nprice = 0\ndialect = 'gemini'", ["open[0].dialect"]),
         ("[credits]\nmarkup = 'lots'", ["credits.markup"]),
         ("[redis]\npartitions = 0", ["redis.partitions"]),
         ("not toml", ["TOML"]),

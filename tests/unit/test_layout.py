@@ -14,12 +14,13 @@ FILES = sorted(path for path in PROXY.rglob("*.py") if "__pycache__" not in path
 # A package may import what stands in a lower layer, and its neighbours where named below.
 LAYERS = [
     {"core"},
+    {"prices"},
     {"sql"},
     {"ledger", "accounts", "records", "providers"},
     {"pipeline", "admin", "surfaces"},
     {"app", "cli", "roles", "__main__"},
 ]
-CROSS_CUTTING = {"config", "metrics", "logs", "tasks"}  # importable by all but core; they import core only
+CROSS_CUTTING = {"config", "provider_config", "metrics", "logs", "tasks"}  # importable by all but core; they import core only
 PROCESSES = {"embedded", "lifeline", "supervisor"}  # the parent's side: core only, and used by the top layer only
 NEIGHBOURS = {
     ("accounts", "ledger"),
@@ -33,6 +34,8 @@ NEIGHBOURS = {
     ("supervisor", "embedded"),
     ("supervisor", "lifeline"),
     ("embedded", "lifeline"),
+    ("config", "provider_config"),
+    ("config", "prices"),
 }
 IMPURE = {
     "asyncio", "concurrent", "ctypes", "fcntl", "http", "io", "logging", "mmap", "multiprocessing", "os", "pathlib", "select",

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from proxy.core.money import MAX_AMOUNT, divide_up, format_credits, parse_credits, parse_scaled
 from proxy.core.pricing import Price, Tariff
-from proxy.core.usage import COUNTERS, INPUT_COUNTERS, Usage
+from proxy.core.usage import INPUT_COUNTERS, TOKEN_COUNTERS, Usage
 
-rates = st.dictionaries(st.sampled_from(COUNTERS), st.integers(0, 10**12)).map(
+rates = st.dictionaries(st.sampled_from(TOKEN_COUNTERS), st.integers(0, 10**12)).map(
     lambda chosen: {"input": 10**9, "output": 2 * 10**9, **chosen}
 )
-usages = st.dictionaries(st.sampled_from(COUNTERS), st.integers(0, 10**9)).map(Usage)
+usages = st.dictionaries(st.sampled_from(TOKEN_COUNTERS), st.integers(0, 10**9)).map(Usage)
 
 
 def up(value: Fraction) -> int:
@@ -43,7 +43,7 @@ def test_hold_is_never_below_the_charge_of_named_rates(
 
 def test_counters_without_a_rate_are_never_free() -> None:
     price = Price("m", {"input": 1000, "output": 4000}, "v")
-    assert [price.rate(name) for name in INPUT_COUNTERS] == [1000, 1000, 1250, 2000, 1000, 1000, 1000]
+    assert [price.rate(name) for name in INPUT_COUNTERS] == [1000, 1000, 1250, 2000, 1000, 1000, 1000, 1000]
     assert price.rate("reasoning") == 4000
     assert Price("m", {"input": 3, "output": 0}, "v").rate("cache_write_5m") == 4, "rounded up"
 

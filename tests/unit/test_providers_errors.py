@@ -4,7 +4,7 @@ import pytest
 
 from proxy.core import errors
 from proxy.core.errors import FareboxError
-from proxy.providers.errors import error_body, scrub_error, stream_error
+from proxy.providers.errors import error_body, error_headers, scrub_error, stream_error
 
 EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FareboxError)]
 
@@ -87,3 +87,39 @@ def test_a_providers_error_is_passed_on_unless_it_tells_of_its_account() -> None
             scrub_error(b'{"message":"wrong: ' + told + b'."}', "a-secret-of-ours")
             == b'{"message":"wrong: [removed]."}'
         )
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (errors.InvalidRequest(), b"ValidationException"),
+        (errors.InvalidKey(), b"UnrecognizedClientException"),
+        (errors.InsufficientCredits(), b"ServiceQuotaExceededException"),
+        (errors.Forbidden(), b"AccessDeniedException"),
+        (errors.NotFound(), b"ResourceNotFoundException"),
+        (errors.RateLimited(), b"ThrottlingException"),
+        (errors.UpstreamFailed(), b"InternalServerException"),
+        (errors.Unavailable(), b"ServiceUnavailableException"),
+        (errors.UpstreamTimeout(), b"ModelTimeoutException"),
+    ],
+)
+def test_bedrock_says_the_kind_of_an_error_in_a_header(error: FareboxError, kind: bytes) -> None:
+    assert error_headers("bedrock", error) == ((b"x-amzn-errortype", kind),)
+    assert error_headers("openai", error) == ()
+    assert json.loads(error_body("bedrock", error, "c1")) == {"message": error.message}
+
+
+def test_cohere_says_the_message_and_the_id_of_the_call() -> None:
+    error = errors.InsufficientCredits("No credits.", metadata={"required": "2"})
+    assert json.loads(error_body("cohere", error, "c1")) == {
+        "id": "c1",
+        "message": "No credits.",
+        "metadata": {"required": "2"},
+    }
+    event = stream_error("cohere", "insufficient_credits", "No credits.", "c1")
+    assert event.startswith(b"event: message-end\ndata: ")
+    assert json.loads(event.split(b"data: ")[1]) == {
+        "type": "message-end",
+        "id": "c1",
+        "delta": {"finish_reason": "ERROR", "error": "No credits."},
+    }

@@ -1,81 +1,168 @@
-"""What the simulated model reads of a request, in either dialect: the same checks as Farebox, then what to write."""
+"""What the simulated model reads of a request, in every dialect: what was asked for, and what is to be written.
 
+Chat completions and messages are read by Farebox's own rules. Counts are tokens.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from proxy.core.errors import InvalidRequest
 from proxy.providers.anthropic_messages import Messages
 from proxy.providers.dialect import Ask, Operation
 from proxy.providers.openai_chat import ChatCompletions
+from proxy.providers.prompts import texts_of
+from proxy.providers.reading import MAX_OUTPUT_LIMIT, read_count, read_model, read_switch, top_level
 from proxy.providers.sim.models import Behaviour, behaviour
+from proxy.providers.sim.tools import chosen_tool, last_words, tools_in
 from proxy.providers.sim.writer import Task, Tool
 
 CHAT: Operation = ChatCompletions()
 MESSAGES: Operation = Messages()
 
-# https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken: each message costs three, and so does the answer's start.
-_TOKENS_A_MESSAGE = 3
+MAX_CHOICES = 128
+# https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken: each message costs three and its role, the answer's
+# start another three.
+_TOKENS_A_MESSAGE = 4
+_TOKENS_OF_THE_START = 3
+_LEGACY_LIMIT = 16  # https://platform.openai.com/docs/api-reference/completions/create: max_tokens defaults to 16
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A readable request for one answer. Raises InvalidRequest and NotFound while it is made."""
+    """A readable request. `overhead_tokens` are what the input costs beside its text."""
 
-    def __init__(self, operation: Operation, body: bytes) -> None:
-        self.ask: Ask = operation.read(body)
-        self.members: dict[str, Any] = msgspec.json.decode(body)
-        self.prompt = operation.prompt_text(body)
-        raw = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        self.behaviour: Behaviour = behaviour(self.ask.model, raw.get("sim"))
-        self.overhead_tokens = _TOKENS_A_MESSAGE * (len(self.members["messages"]) + 1)
+    ask: Ask
+    members: dict[str, Any]
+    prompt: str
+    behaviour: Behaviour
+    overhead_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    tool: Tool | None = field(default=None)
 
-    def task(self, choice: int) -> Task:
-        """What to write for one of the choices."""
-        stop = self.members.get("stop") or self.members.get("stop_sequences") or ()
+    def task(self, choice: int, prompt: str | None = None) -> Task:
+        """What to write for one of the choices, or for one of several prompts."""
         return Task(
-            prompt=self.prompt,
+            prompt=self.prompt if prompt is None else prompt,
             model=self.ask.model,
             choice=choice,
             tokens=self.behaviour.tokens,
             limit=self.ask.output_limit,
-            stop=(stop,) if isinstance(stop, str) else tuple(str(sequence) for sequence in stop),
-            tool=chosen_tool(self.members),
+            stop=self.stop,
+            tool=self.tool,
         )
 
 
-def chosen_tool(members: dict[str, Any]) -> Tool | None:
-    """The tool to call: where the choice demands one, or where the last message of the user names one of them or says `tool`."""
-    tools = [_tool(item) for item in members.get("tools") or () if isinstance(item, dict)]
-    if not tools:
-        return None
-    choice = members.get("tool_choice")
-    if isinstance(choice, dict):
-        named = choice.get("name") or (choice.get("function") or {}).get("name")
-        if named:
-            return next((tool for tool in tools if tool.name == named), None)
-        choice = choice.get("type")
-    if choice in {"required", "any"}:
-        return tools[0]
-    if choice == "none":
-        return None
-    words = _last_words(members["messages"])
-    return next((tool for tool in tools if tool.name in words), tools[0] if "tool" in words else None)
+def read_conversation(operation: Operation, body: bytes) -> Request:
+    """A request for chat completions or messages. Raises InvalidRequest and NotFound, as all of these do."""
+    ask = operation.read(body)
+    members = msgspec.json.decode(body)
+    return Request(
+        ask=ask,
+        members=members,
+        prompt=operation.prompt_text(body),
+        behaviour=_behaviour(ask.model, body),
+        overhead_tokens=message_tokens(members["messages"]),
+        stop=_sequences(members.get("stop") or members.get("stop_sequences")),
+        tool=chosen_tool(tools_in(members), members.get("tool_choice"), last_words(members["messages"])),
+    )
 
 
-def _tool(item: dict[str, Any]) -> Tool:
-    function = item.get("function") if isinstance(item.get("function"), dict) else item
-    schema = function.get("parameters") or function.get("input_schema") or {}  # type: ignore[union-attr]
-    return Tool(str(function.get("name", "")), schema)  # type: ignore[union-attr]
+def read_responses(body: bytes) -> Request:
+    """A request for a response: https://platform.openai.com/docs/api-reference/responses/create."""
+    raw = top_level(body, ("model", "input", "stream", "max_output_tokens", "background"))
+    members = msgspec.json.decode(body)
+    given = members.get("input") or []
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    if not isinstance(items, list):
+        raise InvalidRequest("`input` must be a string or an array.", param="input")
+    model = read_model(raw)
+    return Request(
+        ask=Ask(
+            model=model,
+            stream=read_switch(raw, "stream"),
+            output_limit=read_count(raw, "max_output_tokens", 0, MAX_OUTPUT_LIMIT),
+        ),
+        members=members,
+        prompt=texts_of(body, ("instructions", "input", "tools", "text")),
+        behaviour=_behaviour(model, body),
+        overhead_tokens=message_tokens(items) + (_TOKENS_A_MESSAGE if members.get("instructions") else 0),
+        tool=chosen_tool(tools_in(members), members.get("tool_choice"), last_words(items)),
+    )
 
 
-def _last_words(messages: list[Any]) -> str:
-    """The text of the last message, if a user wrote it; a tool's result is to be answered in prose."""
-    last = messages[-1] if messages else None
-    if not isinstance(last, dict) or last.get("role") != "user":
-        return ""
-    content = last.get("content")
-    if isinstance(content, str):
-        return content
-    parts = [part for part in content or () if isinstance(part, dict)]
-    if any(part.get("type") == "tool_result" for part in parts):
-        return ""
-    return " ".join(str(part.get("text", "")) for part in parts)
+def read_completions(body: bytes) -> tuple[Request, list[str]]:
+    """A request for legacy completions, and its prompts; token ids of a prompt stand for themselves."""
+    raw = top_level(body, ("model", "prompt", "stream", "max_tokens", "n"))
+    members = msgspec.json.decode(body)
+    prompts = inputs_of(members.get("prompt", "<|endoftext|>"), "prompt")
+    model = read_model(raw)
+    options = members.get("stream_options")
+    asked = isinstance(options, dict) and options.get("include_usage") is True
+    limit = read_count(raw, "max_tokens", 0, MAX_OUTPUT_LIMIT)
+    request = Request(
+        ask=Ask(
+            model=model,
+            stream=read_switch(raw, "stream"),
+            output_limit=_LEGACY_LIMIT if limit is None else limit,
+            choices=read_count(raw, "n", 1, MAX_CHOICES) or 1,
+            usage_asked=asked,
+        ),
+        members=members,
+        prompt="\n".join(prompts),
+        behaviour=_behaviour(model, body),
+        stop=_sequences(members.get("stop")),
+    )
+    return request, prompts
+
+
+def read_embeddings(body: bytes) -> tuple[Request, list[str]]:
+    """A request for embeddings, and its inputs."""
+    raw = top_level(body, ("model", "input"))
+    members = msgspec.json.decode(body)
+    inputs = inputs_of(members.get("input"), "input")
+    model = read_model(raw)
+    request = Request(
+        ask=Ask(model=model), members=members, prompt="\n".join(inputs), behaviour=_behaviour(model, body)
+    )
+    return request, inputs
+
+
+def read_any(model: str, body: bytes) -> tuple[dict[str, Any], Behaviour]:
+    """The members of a body whose model stands in the path, and how to answer it."""
+    top_level(body, ())
+    return msgspec.json.decode(body), _behaviour(model, body)
+
+
+def message_tokens(items: Sequence[Any]) -> int:
+    """What messages cost beside their text."""
+    return _TOKENS_A_MESSAGE * len(items) + _TOKENS_OF_THE_START
+
+
+def inputs_of(value: Any, name: str) -> list[str]:
+    """Text, texts, token ids or lists of those, as texts; ids are written out. Raises InvalidRequest."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and value:
+        if all(isinstance(item, str) for item in value):
+            return value
+        if all(isinstance(item, int) for item in value):
+            return [_ids(value)]
+        if all(isinstance(item, list) for item in value):
+            return [_ids(item) for item in value]
+    raise InvalidRequest(f"`{name}` must be a string or an array of strings or tokens.", param=name)
+
+
+def _ids(tokens: Iterable[Any]) -> str:
+    # Each number of up to three digits and the space before it is a token or two; close enough for a toy.
+    return " ".join(str(token) for token in tokens)
+
+
+def _behaviour(model: str, body: bytes) -> Behaviour:
+    return behaviour(model, msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("sim"))
+
+
+def _sequences(stop: Any) -> tuple[str, ...]:
+    return (stop,) if isinstance(stop, str) else tuple(str(sequence) for sequence in stop or ())

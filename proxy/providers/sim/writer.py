@@ -122,7 +122,7 @@ def _value(schema: Any, dice: random.Random) -> Any:
         return {}
     if isinstance(options := schema.get("enum"), list) and options:
         return options[0]
-    kind = schema.get("type")
+    kind = str(schema.get("type")).lower()  # Gemini writes its types in capitals
     if kind == "string":
         return dice.choice(_VOCABULARY)
     if kind in {"integer", "number"}:

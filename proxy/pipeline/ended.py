@@ -1,0 +1,65 @@
+"""How a call ended: its outcome in one word, and what the metrics learn of it. Amounts are microcredits."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from proxy.core import records
+from proxy.core.errors import FareboxError, UpstreamTimeout
+from proxy.pipeline.exchange import ClientLeft
+from proxy.pipeline.parting import LeftEarly
+
+if TYPE_CHECKING:
+    from proxy.core.records import UsageRecord
+    from proxy.metrics import Metrics
+    from proxy.pipeline.call import Call
+
+log = logging.getLogger("farebox.hold")
+
+_FIRST_ERROR_STATUS = 400
+
+
+class CreditsExhausted(Exception):
+    """The hold could not grow with the stream, and the policy is to cut."""
+
+
+def outcome_of(call: Call, error: BaseException | None) -> str:
+    """One of `records`' outcomes, from what ended the call (None: it ran to its end)."""
+    if error is None:
+        failed = (call.status or 0) >= _FIRST_ERROR_STATUS or (call.meter is not None and call.meter.error)
+        return records.UPSTREAM_FAILED if failed else records.COMPLETED
+    if isinstance(error, LeftEarly):
+        return records.CLIENT_LEFT
+    if isinstance(error, ClientLeft):
+        # SDKs hang up at the stream's last event, without waiting for the end of the HTTP answer.
+        whole = call.meter is not None and call.meter.complete
+        return records.COMPLETED if whole else records.CLIENT_LEFT
+    if isinstance(error, UpstreamTimeout):
+        return records.TIMED_OUT
+    if isinstance(error, CreditsExhausted):
+        return records.CUT
+    return records.UPSTREAM_FAILED
+
+
+def count_call(metrics: Metrics, call: Call, record: UsageRecord, hold: int, error: BaseException | None) -> None:
+    """Counts a call that was settled or released. `hold` is what it had held, `error` what ended it."""
+    route = (record.provider, call.route.metric_model)
+    metrics.calls.add((*route, record.outcome, str(record.status or 0)))
+    metrics.basis.add((record.settlement_basis,))
+    for kind, tokens in record.usage.items():
+        if tokens:
+            metrics.tokens.add((*route, kind), tokens)
+    charge = record.charge_microcredits
+    if charge:
+        metrics.charged.add(route, charge)
+        if charge > hold:
+            metrics.overrun.add(route, charge - hold)
+    if error is not None and isinstance(error, FareboxError):
+        # Which time limit it was, and which failure: the outcome alone does not say.
+        log.info("call %s: %s: %s", record.call_id, record.provider, error.code)
+        metrics.upstream_failures.add((record.provider, error.code))
+    meter = call.meter
+    if meter is not None and meter.flag:
+        log.warning("call %s: usage from %s was not believed: %s", record.call_id, record.provider, meter.flag)
+        metrics.flagged.add((record.provider,))

@@ -1,0 +1,81 @@
+"""Azure OpenAI: OpenAI's operations at Azure's paths, metered alike.
+https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference and /openai/latest (the `v1` paths).
+
+A model goes by the name of its deployment: in the path under `/openai/deployments/{model}/`, where the body's own `model` means
+nothing, and in the body under `/openai/v1/`. Older paths want the query member `api-version`.
+"""
+
+from proxy.providers.dialect import NO_HEAD, Ask, Head, Meter, Operation, Path
+from proxy.providers.openai_chat import ChatCompletions
+from proxy.providers.openai_completions import Completions
+from proxy.providers.openai_embeddings import Embeddings
+from proxy.providers.openai_images import ImageEdits, ImageGenerations
+from proxy.providers.openai_operations import OPERATIONS as OPENAI_OPERATIONS
+from proxy.providers.openai_responses import Compact, InputTokens, Responses
+from proxy.providers.openai_speech import Speech
+from proxy.providers.openai_stored_responses import CancelResponse, DeleteResponse, ListInputItems, RetrieveResponse
+from proxy.providers.openai_transcriptions import Transcriptions, Translations
+
+# What the `openai` package sends to a deployment's path (`_deployments_endpoints` in its lib/azure.py).
+_DEPLOYED: tuple[Operation, ...] = (
+    ChatCompletions(),
+    Completions(),
+    Embeddings(),
+    Transcriptions(),
+    Translations(),
+    Speech(),
+    ImageGenerations(),
+    ImageEdits(),
+)
+# What has the model in its body and was offered before `v1` was, with an api-version.
+_DATED: tuple[Operation, ...] = (
+    Responses(),
+    Compact(),
+    InputTokens(),
+    RetrieveResponse(),
+    CancelResponse(),
+    DeleteResponse(),
+    ListInputItems(),
+)
+# Azure serves neither moderations nor reranking in OpenAI's shape.
+_ABSENT = frozenset(("/moderations", "/rerank", "/images/variations"))
+
+
+class AzureOperation:
+    """One of OpenAI's operations at other paths. `deployed`: the path names the model, so the body is never renamed."""
+
+    dialect = "azure"
+
+    def __init__(self, operation: Operation, base: str, *, deployed: bool = False) -> None:
+        self._operation = operation
+        self._deployed = deployed
+        self.method = operation.method
+        self.billing = operation.billing
+        self.paths = tuple(Path(base + path.suffix, None) for path in operation.paths)
+
+    def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:
+        """What the request asks for."""
+        return self._operation.read(body, head)
+
+    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:
+        """The body to send; a deployment's other name goes into the path."""
+        return self._operation.outgoing(body, ask, None if self._deployed else model)
+
+    def meter(self, ask: Ask, content_type: bytes) -> Meter:
+        """The meter of OpenAI's operation."""
+        return self._operation.meter(ask, content_type)
+
+    def prompt_text(self, body: bytes) -> str:
+        """The texts of OpenAI's operation."""
+        return self._operation.prompt_text(body)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    *(AzureOperation(operation, "/openai/deployments/{model}", deployed=True) for operation in _DEPLOYED),
+    *(AzureOperation(operation, "/openai") for operation in _DATED),
+    *(
+        AzureOperation(operation, "/openai/v1")
+        for operation in OPENAI_OPERATIONS
+        if operation.paths[0].suffix not in _ABSENT
+    ),
+)

@@ -1,0 +1,161 @@
+"""What OpenAI's request bodies have in common: the model, the tier, the limits of the output, prompts in any of their forms.
+
+Sources: https://platform.openai.com/docs/api-reference/chat/create, and for members that other servers know as well
+https://github.com/ggml-org/llama.cpp/tree/master/tools/server (`n_predict`: -1 is no limit, and it wins over `max_tokens`),
+https://openrouter.ai/docs/features/model-routing (`models`).
+"""
+
+import re
+
+import msgspec
+
+from proxy.core.errors import InvalidRequest
+from proxy.providers.dialect import Head
+from proxy.providers.reading import MAX_MODEL_CHARS, MAX_OUTPUT_LIMIT, decode, read_count, read_model
+from proxy.providers.usage_reading import is_given
+
+# Above OpenAI's own bounds (2,048 inputs of embeddings): more would only be refused there.
+MAX_PROMPTS = 10_000
+MAX_TIER_CHARS = 64
+LIMIT_NAMES = ("max_tokens", "max_completion_tokens", "n_predict", "num_predict")
+_ENDLESS = ("n_predict", "num_predict")
+
+_ASK_USAGE = b'"stream_options":{"include_usage":true},'
+_RESOURCE = re.compile(r"(?=.*[\w~-])[\w.:~-]{1,256}", re.ASCII)
+
+_TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
+_NAMES: msgspec.json.Decoder[list[str] | None] = msgspec.json.Decoder(list[str] | None)
+
+
+class _StreamOptions(msgspec.Struct, gc=False):
+    include_usage: bool | None = None
+
+
+_OPTIONS: msgspec.json.Decoder[_StreamOptions | None] = msgspec.json.Decoder(_StreamOptions | None)
+
+Prompts = str | list[str] | list[int] | list[list[int]] | list[dict[str, msgspec.Raw]]
+_PROMPTS = msgspec.json.Decoder(str | list[str | int | list[int] | dict[str, msgspec.Raw]])
+
+
+def model_of(members: dict[str, msgspec.Raw], head: Head) -> str:
+    """The model that the path names (a deployment), else the body's."""
+    if not head.params:
+        return read_model(members)
+    return checked_model(head.params["model"]) if "model" in head.params else read_model(members)
+
+
+def checked_model(model: str) -> str:
+    """A model's name from outside the JSON body: 1 to 256 printable characters."""
+    if not model or len(model) > MAX_MODEL_CHARS or not model.isprintable():
+        raise InvalidRequest(f"`model` must be 1 to {MAX_MODEL_CHARS} printable characters.", param="model")
+    return model
+
+
+def resource_of(head: Head, name: str) -> str:
+    """The id of a stored object that the path names; raises InvalidRequest for what could lead elsewhere."""
+    resource = head.params.get(name, "")
+    if not _RESOURCE.fullmatch(resource):
+        raise InvalidRequest(f"`{name}` must be an id.", param=name)
+    return resource
+
+
+def read_text_member(members: dict[str, msgspec.Raw], name: str, most: int = 256) -> str | None:
+    """A string member of bounded length; None where it is absent or null."""
+    raw = members.get(name)
+    if raw is None:
+        return None
+    message = f"`{name}` must be a string of at most {most} characters."
+    text = decode(raw, _TEXT, name, message)
+    if text is not None and len(text) > most:
+        raise InvalidRequest(message, param=name)
+    return text
+
+
+def read_tier(members: dict[str, msgspec.Raw]) -> str | None:
+    """The service tier that is asked for."""
+    return read_text_member(members, "service_tier", MAX_TIER_CHARS) if "service_tier" in members else None
+
+
+def read_output_limit(members: dict[str, msgspec.Raw]) -> int | None:
+    """The larger of the output limits that are given; None where there is none, or where one says that there is none."""
+    largest: int | None = None
+    for name in LIMIT_NAMES:
+        if name not in members:
+            continue
+        least = -2 if name in _ENDLESS else 0
+        limit = read_count(members, name, least, MAX_OUTPUT_LIMIT)
+        if limit is None:
+            continue
+        if limit < 0:
+            return None
+        if largest is None or limit > largest:
+            largest = limit
+    return largest
+
+
+def refuse_fallbacks(members: dict[str, msgspec.Raw], model: str) -> None:
+    """Raises InvalidRequest where another model may answer: the call is held and charged at the price of the one it names."""
+    raw = members.get("models")
+    if raw is None or not is_given(raw):
+        return
+    names = decode(raw, _NAMES, "models", "`models` must be an array of strings.")
+    if any(name != model for name in names or ()):
+        message = "`models` names other models than `model`: a call is charged at one model's price, so leave it out."
+        raise InvalidRequest(message, param="models")
+
+
+def usage_asked(members: dict[str, msgspec.Raw]) -> bool:
+    """Whether the caller wants the stream's usage chunk for itself."""
+    raw = members.get("stream_options")
+    if raw is None:
+        return False
+    message = "`stream_options` must be an object whose `include_usage` is true or false."
+    options = decode(raw, _OPTIONS, "stream_options", message)
+    return options is not None and options.include_usage is True
+
+
+def with_usage_asked(body: bytes) -> bytes:
+    """The body with `include_usage` set, all other members as they were written."""
+    if b'"stream_options"' not in body:
+        brace = body.index(b"{") + 1
+        return b"".join((body[:brace], _ASK_USAGE, body[brace:]))
+    # The caller's options are kept. The name may also be that of something nested: then there is nothing to merge with.
+    members: dict[str, msgspec.Raw] = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    given = members.get("stream_options", msgspec.Raw(b"null"))
+    options: dict[str, msgspec.Raw] | None = msgspec.json.decode(given, type=dict[str, msgspec.Raw] | None)
+    merged = (options or {}) | {"include_usage": msgspec.Raw(b"true")}
+    return msgspec.json.encode(members | {"stream_options": merged})
+
+
+class Inputs(msgspec.Struct, frozen=True, gc=False):
+    """One or more inputs as text or as tokens: how many there are, their texts, their tokens, and how many are media."""
+
+    count: int
+    texts: list[str]
+    tokens: int
+    media: int
+
+    @property
+    def text(self) -> str:
+        """A text of as many tokens as the inputs have, to be counted: what came as token ids stands as that many words."""
+        return "\n".join([*self.texts, " x" * self.tokens] if self.tokens else self.texts)
+
+
+def read_inputs(raw: msgspec.Raw | None, name: str) -> Inputs:
+    """A string, an array of strings, of token ids, of arrays of token ids, or of objects (media, as some servers take them).
+
+    An array of token ids is one input. Raises InvalidRequest.
+    """
+    message = f"`{name}` must be a string, or an array of strings, of token ids or of arrays of token ids."
+    if raw is None:
+        raise InvalidRequest(f"The member `{name}` is required.", param=name)
+    value = decode(raw, _PROMPTS, name, message)
+    if isinstance(value, str):
+        return Inputs(1, [value], 0, 0)
+    texts = [item for item in value if isinstance(item, str)]
+    ids = sum(isinstance(item, int) for item in value)
+    lists = [item for item in value if isinstance(item, list)]
+    media = len(value) - len(texts) - ids - len(lists)
+    if not value or (ids and ids != len(value)) or len(value) - ids > MAX_PROMPTS:
+        raise InvalidRequest(message, param=name)
+    return Inputs(1 if ids else len(value), texts, ids + sum(len(item) for item in lists), media)
