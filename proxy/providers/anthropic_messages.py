@@ -28,6 +28,7 @@ from proxy.providers.reading import (
     read_count,
     read_model,
     read_switch,
+    top_level,
     with_model,
 )
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
