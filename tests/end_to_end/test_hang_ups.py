@@ -13,7 +13,7 @@ import pytest
 from tests.support.installation import MODEL, Installation
 from tests.support.mock_provider import PROVIDER_KEY
 from tests.support.processes import until
-from tests.support.scripted_provider import HANG, LAST, RESET, ScriptedProvider, Step, chunk, chunked, head, send, sleep
+from tests.support.stepping_provider import HANG, LAST, RESET, Step, SteppingProvider, chunk, chunked, head, send, sleep
 
 USAGE = {"prompt_tokens": 70, "completion_tokens": 30, "total_tokens": 100}
 CHARGE = 70 * 1000 + 30 * 2000
@@ -43,13 +43,13 @@ _PROVIDERS = {
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider() as running:
+def provider() -> Iterator[SteppingProvider]:
+    with SteppingProvider() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def farebox(tmp_path_factory: pytest.TempPathFactory, provider: ScriptedProvider) -> Iterator[Installation]:
+def farebox(tmp_path_factory: pytest.TempPathFactory, provider: SteppingProvider) -> Iterator[Installation]:
     extra = "".join(
         _PROVIDER.format(name=name, url=provider.url, key=PROVIDER_KEY, model=MODEL, settings=settings)
         for name, settings in _PROVIDERS.items()
@@ -89,7 +89,7 @@ def facts(record: dict[str, Any]) -> tuple[str, str]:
     return record["outcome"], record["settlement_basis"]
 
 
-def is_closed(provider: ScriptedProvider, early: int) -> bool:
+def is_closed(provider: SteppingProvider, early: int) -> bool:
     return provider.open == 0 and provider.closed_early == early
 
 
@@ -98,7 +98,7 @@ ENDING: list[Step] = [send(chunk(STOP + REPORT + DONE)), send(LAST)]
 
 
 async def test_cancel_stops_the_provider_and_charges_what_passed(
-    farebox: Installation, provider: ScriptedProvider
+    farebox: Installation, provider: SteppingProvider
 ) -> None:
     early = provider.closed_early
     async with call(farebox, "cancel", "cancels", [*STREAM, HANG]) as answer:
@@ -110,7 +110,7 @@ async def test_cancel_stops_the_provider_and_charges_what_passed(
     assert record["charge_microcredits"] == record["input_tokens"] * 1000 + WORDS * 2000
 
 
-async def test_drain_reads_on_to_the_providers_usage(farebox: Installation, provider: ScriptedProvider) -> None:
+async def test_drain_reads_on_to_the_providers_usage(farebox: Installation, provider: SteppingProvider) -> None:
     early = provider.closed_early
     async with call(farebox, "drain", "drains", [*STREAM, sleep(500), send(chunk(WORD)), *ENDING]) as answer:
         await answer.content.readexactly(len(WORD))
@@ -120,7 +120,7 @@ async def test_drain_reads_on_to_the_providers_usage(farebox: Installation, prov
     assert is_closed(provider, early)  # it was read to its end
 
 
-async def test_drain_of_a_plain_answer_waits_for_its_usage(farebox: Installation, provider: ScriptedProvider) -> None:
+async def test_drain_of_a_plain_answer_waits_for_its_usage(farebox: Installation, provider: SteppingProvider) -> None:
     steps = [sleep(700), send(head("application/json", length=len(PLAIN)) + PLAIN)]
     with pytest.raises(TimeoutError):
         async with call(farebox, "drain-plain", "drains", steps, patience_s=0.3, stream=False):
@@ -130,7 +130,7 @@ async def test_drain_of_a_plain_answer_waits_for_its_usage(farebox: Installation
     assert record["charge_microcredits"] == CHARGE
 
 
-async def test_drain_ends_after_its_time(farebox: Installation, provider: ScriptedProvider) -> None:
+async def test_drain_ends_after_its_time(farebox: Installation, provider: SteppingProvider) -> None:
     early = provider.closed_early
     started = time.monotonic()
     async with call(farebox, "drain-time", "drains", [*STREAM, HANG]) as answer:
@@ -140,7 +140,7 @@ async def test_drain_ends_after_its_time(farebox: Installation, provider: Script
     assert facts(only_record(farebox, "drain-time")) == ("client_left", "counted")
 
 
-async def test_drain_ends_after_its_tokens(farebox: Installation, provider: ScriptedProvider) -> None:
+async def test_drain_ends_after_its_tokens(farebox: Installation, provider: SteppingProvider) -> None:
     early = provider.closed_early
     more = [send(chunk(WORD)), sleep(5)] * 200
     async with call(farebox, "drain-tokens", "drains", [*STREAM, *more, HANG]) as answer:
@@ -151,13 +151,13 @@ async def test_drain_ends_after_its_tokens(farebox: Installation, provider: Scri
     assert 30 < record["output_tokens"] < 140
 
 
-async def test_drain_keeps_what_a_failing_provider_sent(farebox: Installation, provider: ScriptedProvider) -> None:
+async def test_drain_keeps_what_a_failing_provider_sent(farebox: Installation, provider: SteppingProvider) -> None:
     async with call(farebox, "drain-fails", "drains", [*STREAM, sleep(300), RESET]) as answer:
         await answer.content.readexactly(len(WORD))
     assert facts(only_record(farebox, "drain-fails")) == ("client_left", "counted")
 
 
-async def test_free_charges_nothing_and_leaves_a_record(farebox: Installation, provider: ScriptedProvider) -> None:
+async def test_free_charges_nothing_and_leaves_a_record(farebox: Installation, provider: SteppingProvider) -> None:
     early = provider.closed_early
     async with call(farebox, "free", "frees", [*STREAM, HANG]) as answer:
         await answer.content.readexactly(len(WORD))
@@ -170,7 +170,7 @@ async def test_free_charges_nothing_and_leaves_a_record(farebox: Installation, p
 
 
 async def test_a_whole_answer_is_charged_where_leaving_is_free(
-    farebox: Installation, provider: ScriptedProvider
+    farebox: Installation, provider: SteppingProvider
 ) -> None:
     async with call(farebox, "free-whole", "frees", [*STREAM, *ENDING]) as answer:
         assert (await answer.read()).endswith(DONE)
@@ -178,7 +178,7 @@ async def test_a_whole_answer_is_charged_where_leaving_is_free(
 
 
 async def test_leaving_before_the_answer_begins_costs_the_prompt(
-    farebox: Installation, provider: ScriptedProvider
+    farebox: Installation, provider: SteppingProvider
 ) -> None:
     early = provider.closed_early
     with pytest.raises(TimeoutError):
@@ -193,7 +193,7 @@ async def test_leaving_before_the_answer_begins_costs_the_prompt(
 
 @pytest.mark.parametrize("torn", [b"", b'data: {"choices":[{"index":0,"delta":{"con'])
 async def test_an_answer_that_breaks_off_looks_broken_off(
-    farebox: Installation, provider: ScriptedProvider, torn: bytes
+    farebox: Installation, provider: SteppingProvider, torn: bytes
 ) -> None:
     name = f"torn-{len(torn)}"
     async with call(
@@ -207,7 +207,7 @@ async def test_an_answer_that_breaks_off_looks_broken_off(
     assert record["output_tokens"] == WORDS
 
 
-async def test_no_answer_in_time_is_free_and_504(farebox: Installation, provider: ScriptedProvider) -> None:
+async def test_no_answer_in_time_is_free_and_504(farebox: Installation, provider: SteppingProvider) -> None:
     early = provider.closed_early
     async with call(farebox, "late", "late", [HANG]) as answer:
         assert answer.status == 504
@@ -225,7 +225,7 @@ async def test_no_answer_in_time_is_free_and_504(farebox: Installation, provider
     ],
 )
 async def test_an_answer_that_stops_or_takes_too_long_is_cut_and_charged(
-    farebox: Installation, provider: ScriptedProvider, by: str, steps: list[Step], reason: str
+    farebox: Installation, provider: SteppingProvider, by: str, steps: list[Step], reason: str
 ) -> None:
     early = provider.closed_early
     async with call(farebox, by, by, steps) as answer:
@@ -240,7 +240,7 @@ async def test_an_answer_that_stops_or_takes_too_long_is_cut_and_charged(
 
 
 async def test_a_client_that_leaves_while_the_provider_fails_is_not_the_reason(
-    farebox: Installation, provider: ScriptedProvider
+    farebox: Installation, provider: SteppingProvider
 ) -> None:
     """Whoever goes first decides; here it is the client, and the provider's failure after that changes nothing."""
     async with call(farebox, "both", "cancels", [*STREAM, sleep(200), RESET]) as answer:
