@@ -22,6 +22,7 @@ from proxy.pipeline.receipt import output_so_far
 from proxy.providers.decoding import Unpacking, unpacked
 from proxy.providers.dialect import JSON, SSE
 from proxy.providers.errors import scrub_error, stream_error
+from proxy.providers.quirks import as_metered
 from proxy.providers.registry import drop_response_header
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ async def relay(call: Call, answer: UpstreamExchange, hold: Hold) -> None:
         if not content_type and not coding:
             first = await answer.read()
             content_type = _guessed(first)
-        meter = call.meter = call.operation.meter(call.ask, content_type)
+        meter = call.meter = call.operation.meter(as_metered(call.ask, call.route.endpoint.provider), content_type)
         passage = meter if not coding or coding == b"identity" else Unpacking(meter, coding)
         if first:
             first = passage.feed(first)
