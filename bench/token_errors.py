@@ -154,7 +154,8 @@ def _matching(row: dict[str, Any], operations: Sequence[Operation]) -> Iterator[
         for operation in operations:
             for path in operation.paths:
                 found = re.search(_pattern(path.suffix), row["path"])
-                if operation.method == row["method"] and ("{" in path.suffix) is templates and found:
+                other = (operation.dialect == "vertex") is not (_provider(row["host"]) == "vertex")
+                if operation.method == row["method"] and ("{" in path.suffix) is templates and found and not other:
                     yield operation, found.groupdict()
 
 

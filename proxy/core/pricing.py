@@ -26,7 +26,6 @@ MARKUP_ONE_PPM = 1_000_000
 _FALLBACK = dict.fromkeys(INPUT_COUNTERS, ("input", 1, 1)) | dict.fromkeys(OUTPUT_COUNTERS, ("output", 1, 1))
 _FALLBACK["cache_write_5m"] = ("input", 5, 4)
 _FALLBACK["cache_write_1h"] = ("input", 2, 1)
-_FALLBACK["cache_read_audio"] = ("input_audio", 1, 1)
 
 # Tools that the provider runs are billed beside the tokens, and nobody can tell in advance whether a model will use one, so
 # a price that does not name them charges the list price that OpenAI and Anthropic share: 10 USD for 1,000 web searches, 2.50
@@ -42,7 +41,7 @@ _MEASURES = frozenset(UNIT_COUNTERS) - _TOOL_RATES.keys() - {"requests"}
 _TOKENS = frozenset(TOKEN_COUNTERS)
 
 # Tiers that providers sell above their plain rates. One that a price has no rates for is not served at the plain ones.
-DEAR_TIERS = frozenset(("priority", "fast"))
+DEAR_TIERS = frozenset(("priority", "fast", "us", "fast-us"))
 
 _NO_UNITS: Mapping[str, int] = MappingProxyType({})
 
@@ -61,8 +60,9 @@ class Price:
 
     `tiers` are complete prices for calls whose input, cached tokens included, is above so many tokens, ascending: the whole
     call is billed at the last one that it reaches. `service_tiers` are complete prices by the provider's own word for
-    the tier. `minimums` are the least units that a call is billed, where it uses any. `scale` is above 1 only where a
-    provider's rate (0.111 USD an hour) is no whole number of nano-USD.
+    the tier. `minimums` are the least units that a call is billed, where it uses any. `any_tier`: the plain
+    rates were said to hold in every service tier without rates of its own. `scale` is above 1 only where a provider's
+    rate (0.111 USD an hour) is no whole number of nano-USD.
     """
 
     model: str
@@ -74,6 +74,7 @@ class Price:
     scale: int = 1
     source: str = ""
     minimums: Mapping[str, int] = field(default_factory=dict)
+    any_tier: bool = False
 
     def rate(self, counter: str) -> int:
         """Nano-USD per (10^6 x `scale`) units of this counter, as charged. Raises Unpriced where nothing says what it costs."""
@@ -138,8 +139,8 @@ class Price:
 
     def _fallback(self, counter: str) -> int | None:
         plain, times, divisor = _FALLBACK[counter]
-        if plain not in self.rates and _FALLBACK[plain][0] != plain:  # cached audio where audio has no rate either
-            plain = _FALLBACK[plain][0]
+        if counter == "cache_read_audio":  # audio that has no rate of its own is cached like the rest
+            plain = next((name for name in ("input_audio", "cache_read") if name in self.rates), plain)
         return divide_up(self.rates[plain] * times, divisor) if plain in self.rates else None
 
 
@@ -216,7 +217,7 @@ class Tariff:
         """
         rates = self.price.every_rate
         missing = [name for name in units if name not in rates and not ("input" in rates and name in _MEASURES)]
-        if service_tier in DEAR_TIERS and service_tier not in self.price.service_tiers:
+        if service_tier in DEAR_TIERS and service_tier not in self.price.service_tiers and not self.price.any_tier:
             missing.append(f"service_tier {service_tier}")
         if "input" not in rates and "requests" not in rates and not any(name in rates for name in units):
             missing.append("input")

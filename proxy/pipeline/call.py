@@ -52,6 +52,7 @@ class Call:
     forwarded_at: float = 0.0
     first_byte_at: float | None = None
     meter: Meter | None = None
+    left_early: bool = False  # the client left before its answer was whole
 
     @property
     def dialect(self) -> str:

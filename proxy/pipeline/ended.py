@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from proxy.core import records
 from proxy.core.errors import FareboxError, UpstreamTimeout
 from proxy.pipeline.exchange import ClientLeft
-from proxy.pipeline.parting import LeftEarly
 
 if TYPE_CHECKING:
     from proxy.core.records import UsageRecord
@@ -26,13 +25,12 @@ class CreditsExhausted(Exception):
 
 def outcome_of(call: Call, error: BaseException | None) -> str:
     """One of `records`' outcomes, from what ended the call (None: it ran to its end)."""
+    if call.left_early:
+        return records.CLIENT_LEFT  # whatever became of the provider's answer after that
     if error is None:
         failed = (call.status or 0) >= _FIRST_ERROR_STATUS or (call.meter is not None and call.meter.error)
         return records.UPSTREAM_FAILED if failed else records.COMPLETED
-    if isinstance(error, LeftEarly):
-        return records.CLIENT_LEFT
     if isinstance(error, ClientLeft):
-        # SDKs hang up at the stream's last event, without waiting for the end of the HTTP answer.
         whole = call.meter is not None and call.meter.complete
         return records.COMPLETED if whole else records.CLIENT_LEFT
     if isinstance(error, UpstreamTimeout):

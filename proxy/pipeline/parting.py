@@ -26,10 +26,6 @@ FREE: Policy = "free"
 _FIRST_ERROR_STATUS = 400
 
 
-class LeftEarly(ClientLeft):
-    """The client left before the answer's end, and the provider's answer was read on without it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Parting:
     """A provider's rules: the policy, and the bounds of `drain` counted from the moment of leaving.
@@ -66,6 +62,8 @@ def policy_of(call: Call) -> Policy:
 
 def client_left(call: Call, upstream: UpstreamExchange) -> None:
     """The client is gone: the provider is closed at once, or when the time for draining is over."""
+    # SDKs hang up at the stream's last event, without waiting for the end of the HTTP answer: that is no leaving early.
+    call.left_early = call.meter is None or not call.meter.complete
     if policy_of(call) != DRAIN:
         upstream.abort(ClientLeft())
         return

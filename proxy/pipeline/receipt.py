@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Prose averages four bytes a token; estimates while a call runs rest on it, never a final charge.
 _BYTES_PER_TOKEN = 4
+# Where what the provider reported goes on the record; a flag's charge is the hold all the same.
+_WITH_FIGURES = frozenset((records.REPORTED, records.HOLD))
 _FIRST_ERROR_STATUS = 400
 
 
@@ -76,7 +78,7 @@ async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, 
     reported = _reported(meter)
     record.settlement_basis = basis = settlement_basis(_facts(call, record.outcome, reported))
     try:
-        if basis == records.REPORTED and reported is not None:
+        if basis in _WITH_FIGURES and reported is not None:
             _price(record, call, reported)
         elif basis == records.COUNTED:
             _price(record, call, await _counted(call, counter))
@@ -85,9 +87,11 @@ async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, 
         if meter is not None:
             meter.flag = f"used, and not priced: {', '.join(error.names)}"
     if record.charge_microcredits > MAX_AMOUNT:  # no account can pay that: the figures are not believed
-        basis = records.HOLD
+        basis, record.charge_microcredits = records.HOLD, 0
     if basis == records.HOLD:
-        record.settlement_basis, record.charge_microcredits = basis, hold_microcredits
+        # Figures beside a flag do not say all that is billed, but no less than they say.
+        charge = max(hold_microcredits, record.charge_microcredits)
+        record.settlement_basis, record.charge_microcredits = basis, charge
     record.duration_ms = round((monotonic() - call.started) * 1000)
     if call.first_byte_at is not None:
         record.time_to_first_byte_ms = round((call.first_byte_at - call.started) * 1000)

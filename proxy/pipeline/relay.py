@@ -17,11 +17,12 @@ from proxy.core.money import format_credits
 from proxy.pipeline.admit import rate_limit_headers
 from proxy.pipeline.ended import CreditsExhausted
 from proxy.pipeline.exchange import ClientLeft
-from proxy.pipeline.parting import DRAIN, LeftEarly, client_left, policy_of
+from proxy.pipeline.parting import DRAIN, client_left, policy_of
 from proxy.pipeline.receipt import output_so_far
 from proxy.providers.decoding import Unpacking, unpacked
 from proxy.providers.dialect import JSON, SSE
 from proxy.providers.errors import scrub_error, stream_error
+from proxy.providers.quirks import as_metered
 from proxy.providers.registry import drop_response_header
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ async def relay(call: Call, answer: UpstreamExchange, hold: Hold) -> None:
         if not content_type and not coding:
             first = await answer.read()
             content_type = _guessed(first)
-        meter = call.meter = call.operation.meter(call.ask, content_type)
+        meter = call.meter = call.operation.meter(as_metered(call.ask, call.route.endpoint.provider), content_type)
         passage = meter if not coding or coding == b"identity" else Unpacking(meter, coding)
         if first:
             first = passage.feed(first)
@@ -98,8 +99,6 @@ async def _relay_whole(
         body += passage.finish()
     else:
         headers, body = _scrubbed(headers, body, call.route.endpoint.api_key)
-    if call.exchange.left:
-        raise LeftEarly
     await hold.settle()
     add_headers(headers, call, hold)
     if hold.charge is not None:
@@ -160,13 +159,12 @@ async def _cut(call: Call, passage: Passage | None) -> None:
 
 
 async def _read_on(call: Call, answer: UpstreamExchange, hold: Hold, passage: Passage | None) -> None:
-    """The client has left: where the policy is to drain, reads to the provider's usage. Raises LeftEarly when it has."""
+    """The client has left: where the policy is to drain, reads to the provider's usage."""
     meter = call.meter
     if meter is None or passage is None or policy_of(call) != DRAIN:
         return
     if not call.exchange.left:
         client_left(call, answer)  # noticed before the connection said so
-    whole = meter.complete
     bound = output_so_far(meter) + call.route.endpoint.parting.drain_tokens
     try:
         while piece := await answer.read():
@@ -178,8 +176,6 @@ async def _read_on(call: Call, answer: UpstreamExchange, hold: Hold, passage: Pa
     except (ClientLeft, CreditsExhausted, FareboxError) as error:
         log.info("call %s: not drained to its end: %s", call.call_id, type(error).__name__)
     passage.finish()
-    if not whole:
-        raise LeftEarly
 
 
 def add_headers(headers: RawHeaders, call: Call, hold: Hold) -> None:

@@ -121,7 +121,8 @@ class PriceBook:
         if assumed is None:
             assumed = self._rules.assumed_output_tokens
         model = EVERYTHING if override.name == EVERYTHING else names[0]
-        return make_price(quote, Terms(model, version, assumed, "the configuration")), until_ms
+        terms = Terms(model, version, assumed, "the configuration", any_tier=not override.extends)
+        return make_price(quote, terms), until_ms
 
     def _shipped_quote(self, provider: str, names: tuple[str, ...], at_ms: int) -> tuple[Quote, str, int, str] | None:
         """The shipped rates: quote, version, until when they stand, source."""

@@ -15,9 +15,10 @@ from proxy.prices.rules import Rule
 
 
 class Factor(msgspec.Struct, frozen=True):
-    """A service tier that costs a multiple of the plain rates, of every token or of some counters only."""
+    """A service tier that costs a multiple of the plain rates or `of` another tier's, of every token or of some counters."""
 
     times: str
+    of: str = ""
     only: list[str] = []
 
 
@@ -82,10 +83,9 @@ def _corrected(entry: Entry, one: Correction) -> Entry:
     usd = entry.usd if periods else {**entry.usd, **one.set}
     service = dict(entry.service)
     for tier, factor in one.service.items():
-        changes = [
-            Period(_times(period.usd, factor), since=period.since, hours=period.hours)
-            for period in reversed(periods or [Period(usd)])  # of several in force the first counts
-        ]
+        # Of several in force the last plain period counts, but the first of a tier's.
+        base = service[factor.of] if factor.of else list(reversed(periods or [Period(usd)]))
+        changes = [Period(_times(one.usd, factor), since=one.since, hours=one.hours) for one in base]
         service[tier] = [*service.get(tier, []), *changes]
     return msgspec.structs.replace(
         entry,

@@ -72,6 +72,7 @@ _UNMETERED = frozenset(
         *("input_annotated_document_kpages", "input_text_messages_kcount"),
     )
 )
+_FINEST = 10**15
 _BATCH, _SPEED, _TIER = "processing", "speed", "service_tier"
 _CLAUSES = {
     "ClauseEquals": "=",
@@ -154,9 +155,13 @@ def _usd(prices: Any) -> dict[str, str]:
 
 def _steps(value: Any, times: Fraction) -> Steps:
     if hasattr(value, "base"):
-        tiers = [(tier.start, Fraction(tier.price) * times) for tier in value.tiers]
-        return ((0, Fraction(value.base) * times), *tiers)
-    return ((0, Fraction(value) * times),)
+        return ((0, _rate(value.base, times)), *((tier.start, _rate(tier.price, times)) for tier in value.tiers))
+    return ((0, _rate(value, times)),)
+
+
+def _rate(usd: Any, times: Fraction) -> Fraction:
+    """A rate of ours. Digits behind the fifteenth are what is left of somebody's float; they are rounded away."""
+    return Fraction(round(Fraction(usd) * _FINEST), _FINEST) * times
 
 
 def _period(prices: Any, constraint: Any) -> Period:

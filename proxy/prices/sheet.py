@@ -33,6 +33,7 @@ class Terms:
     version: str
     assumed_output_tokens: int
     source: str = ""
+    any_tier: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def make_price(quote: Quote, terms: Terms) -> Price:
         "scale": scale,
         "source": terms.source,
     }
-    fixed["minimums"] = quote.minimums
+    fixed |= {"minimums": quote.minimums, "any_tier": terms.any_tier}
 
     def price(sheet: Sheet, service_tiers: Mapping[str, Price]) -> Price:
         thresholds = sorted({above for steps in sheet.values() for above, _ in steps if above})

@@ -18,6 +18,7 @@ from proxy.providers.anthropic_request import (
     read_tier,
 )
 from proxy.providers.anthropic_usage import Report
+from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.prompts import count_media, texts_of
@@ -36,15 +37,21 @@ from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 METERED = frozenset(("model", "messages", "system", "stream", "max_tokens", *MODE_MEMBERS))
 
 
+class _Container(msgspec.Struct, gc=False):
+    id: Any = None
+
+
 class _Delta(msgspec.Struct, gc=False):
     text: str | None = None
     thinking: str | None = None
     partial_json: str | None = None
     content: Any = None
+    container: _Container | None = None
 
 
 class _Start(msgspec.Struct, gc=False):
     usage: msgspec.Raw = NOTHING
+    container: _Container | None = None
 
 
 class _Started(msgspec.Struct, gc=False):
@@ -78,6 +85,7 @@ class _Block(msgspec.Struct, gc=False):
 class _Message(msgspec.Struct, gc=False):
     type: str
     content: list[_Block] | None = None
+    container: _Container | None = None
     usage: msgspec.Raw = NOTHING
 
 
@@ -117,6 +125,10 @@ class Messages:
         """The same bytes: a stream tells its usage unasked."""
         return body if model is None else with_model(body, model)
 
+    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one name everywhere
+        """See `clamping.Clamps`."""
+        return with_limit(body, ("max_tokens",), "max_tokens", limit)
+
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - other dialects have something to ask for
         """A meter for a stream or for one document."""
         return _Stream() if is_sse(content_type) else _Document()
@@ -152,6 +164,13 @@ class _Nothing(PlainMeter):
         return b""
 
 
+def _kept_as(holder: _Message | _Start | _Delta | None) -> str | None:
+    """The container that the provider keeps for the next request to go on in."""
+    if holder is None or holder.container is None or not isinstance(holder.container.id, str):
+        return None
+    return holder.container.id
+
+
 class _Document(PlainMeter):
     """A plain answer."""
 
@@ -166,6 +185,7 @@ class _Document(PlainMeter):
             return
         self.complete = True
         self.error = message.type == "error"
+        self.resource = _kept_as(message)
         if is_given(message.usage):
             report = Report()
             report.add(message.usage)
@@ -214,6 +234,7 @@ class _Stream(StreamMeter):
         if event.content_block is not None and isinstance(event.content_block.name, str):
             self._tally.call(event.content_block.name)
         message = event.message
+        self.resource = _kept_as(message) or _kept_as(delta) or self.resource
         self._read_kind(event.type, event.usage if message is None else message.usage)
         return False
 

@@ -6,8 +6,9 @@ family were billed. Counts are tokens. Nothing here is kept longer than the call
 """
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -16,6 +17,7 @@ from proxy.providers.dialect import Meter, Operation
 from proxy.providers.families import Family, family_of
 from proxy.providers.images import image_bound, image_tokens
 from proxy.providers.prompts import texts_in
+from proxy.providers.tool_tokens import Definition, as_json, definition_of, openai_tools
 
 # Below, reading takes less time than handing it to a thread.
 _LARGE_BYTES = 64 * 1024
@@ -23,18 +25,19 @@ _LARGE_BYTES = 64 * 1024
 BOUND_ALLOWANCE = 600
 # A foreign tokenizer may cut long runs, which o200k folds into one token, into small pieces: so much of the text at least.
 _LEAST_BYTES_PER_TOKEN = 4
-# Base64 of reasoning that came back sealed: no fewer bytes than the reasoning itself, and prose is four bytes a token.
-_SEALED_CHARS_PER_TOKEN = 6
+# Vertex takes Gemini's sealed reasoning back for nothing, as its recorded usage shows; Gemini's own interface bills it.
+_UNBILLED_REASONING = ("vertex",)
 _SEPARATOR = "\0"
 
+# One thread: several would take the interpreter from the event loop by turns.
+_READER = ThreadPoolExecutor(1, "prompt-reader")
+
 _decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
 
 # Where the dialects put things. A request has one of each.
 _SYSTEM = ("system", "instructions", "systemInstruction", "system_instruction")
 _TURNS = ("messages", "contents", "input", "prompt")
 _FORMATS = ("response_format", "text", "output_format", "output_config", "format")
-_TOOL_MEMBERS = ("name", "description", "parameters", "input_schema", "parametersJsonSchema", "parameters_json_schema")
 # What a conversation continues with is not in the request.
 _UNSEEN = ("previous_response_id", "conversation", "cachedContent", "cached_content", "mcp_servers")
 
@@ -55,7 +58,8 @@ class Prompt:
     """
 
     texts: tuple[str, ...]
-    tools: tuple[str, ...]
+    tools: tuple[Definition, ...]
+    schemas: tuple[str, ...]
     messages: int
     images: tuple[dict[str, Any], ...]
     sealed_chars: int
@@ -64,7 +68,9 @@ class Prompt:
     @property
     def text_bytes(self) -> int:
         """UTF-8 bytes of everything that is text."""
-        return sum(len(text.encode("utf-8", "replace")) for text in (*self.texts, *self.tools))
+        return sum(len(text.encode("utf-8", "replace")) for text in (*self.texts, *self.schemas)) + len(
+            as_json(self.tools)
+        )
 
 
 async def count_input(counter: Counter, operation: Operation, body: bytes, model: str) -> int:
@@ -73,6 +79,8 @@ async def count_input(counter: Counter, operation: Operation, body: bytes, model
     if prompt is None:
         text = await asyncio.to_thread(operation.prompt_text, body)
         return _scaled(await counter.count(text, model), family_of(model).text_percent)
+    if operation.dialect in _UNBILLED_REASONING:
+        prompt = replace(prompt, sealed_chars=0)
     return await _estimate(counter, prompt, model)
 
 
@@ -97,7 +105,7 @@ async def refined_input_bound(counter: Counter, body: bytes, model: str) -> int 
     if prompt is None or not prompt.complete:
         return None
     family = family_of(model)
-    text_only = Prompt(prompt.texts, prompt.tools, prompt.messages, (), 0, complete=True)
+    text_only = replace(prompt, images=(), sealed_chars=0)
     bound = _scaled(await _estimate(counter, text_only, model), family.bound_percent) + BOUND_ALLOWANCE
     bound += prompt.sealed_chars * 3 // 4  # a token of it is at least a byte
     if not family.exact:
@@ -108,7 +116,7 @@ async def refined_input_bound(counter: Counter, body: bytes, model: str) -> int 
 
 async def _read(body: bytes) -> Prompt | None:
     if len(body) > _LARGE_BYTES:
-        return await asyncio.to_thread(read_prompt, body)
+        return await asyncio.get_running_loop().run_in_executor(_READER, read_prompt, body)
     return read_prompt(body)
 
 
@@ -116,18 +124,24 @@ async def _estimate(counter: Counter, prompt: Prompt, model: str) -> int:
     family = family_of(model)
     tokens = family.fixed_tokens + family.message_tokens * prompt.messages
     tokens += _scaled(await _count_each(counter, prompt.texts, model), family.text_percent)
-    if prompt.tools:
-        tokens += _tools_tokens(prompt, family)
-        tokens += _scaled(await _count_each(counter, prompt.tools, model), family.tools_percent)
-    tokens += prompt.sealed_chars // _SEALED_CHARS_PER_TOKEN
+    around, definitions = _defined(prompt, family, model)
+    tokens += around + _scaled(await _count_each(counter, definitions, model), family.tools_percent)
+    if family.schemas_percent:
+        tokens += _scaled(await _count_each(counter, prompt.schemas, model), family.schemas_percent)
+    tokens += _scaled(prompt.sealed_chars, family.sealed_percent)
     return tokens + sum(image_tokens(image, model) for image in prompt.images)
 
 
-def _tools_tokens(prompt: Prompt, family: Family) -> int:
-    return family.tools_tokens if any(tool.startswith('{"name"') for tool in prompt.tools) else 0
+def _defined(prompt: Prompt, family: Family, model: str) -> tuple[int, list[str]]:
+    """The tokens around tools, and their texts."""
+    around = family.tools_tokens if prompt.tools else 0
+    if family.name.startswith("openai"):
+        fixed, lines = openai_tools(prompt.tools, model)
+        return around + fixed, lines
+    return around, [as_json(tool) for tool in prompt.tools]
 
 
-async def _count_each(counter: Counter, texts: tuple[str, ...], model: str) -> int:
+async def _count_each(counter: Counter, texts: Sequence[str], model: str) -> int:
     """The texts one by one, in one question: a NUL, which no request may hold, is a token of its own."""
     if not texts:
         return 0
@@ -150,13 +164,13 @@ def read_prompt(body: bytes) -> Prompt | None:
     if turns is None:
         return None
     system = [members[name] for name in _SYSTEM if members.get(name)]
-    tools = list(_tools(members))
     items = turns if isinstance(turns, list) else [turns]
     images = tuple(_images([*system, *items]))
     unseen = any(members.get(name) for name in _UNSEEN) or _has_server_tools(members) or _has_compaction(items)
     return Prompt(
         texts=tuple(texts_in([*system, *items])),
-        tools=(*tools, *_formats(members)),
+        tools=tuple(map(definition_of, _tool_items(members))),
+        schemas=tuple(_formats(members)),
         messages=len(items) + bool(system),
         images=images,
         sealed_chars=sum(_sealed(items)),
@@ -164,13 +178,8 @@ def read_prompt(body: bytes) -> Prompt | None:
     )
 
 
-def _tools(members: dict[str, Any]) -> Iterator[str]:
-    """Definitions of functions, each as compact JSON that begins with its name."""
-    for item in _tool_items(members):
-        yield _json({name: item[name] for name in _TOOL_MEMBERS if item.get(name) is not None})
-
-
-def _tool_items(members: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _tool_items(members: dict[str, Any]) -> Iterator[Definition]:
+    """Definitions of functions, however the dialect wraps them."""
     config = members.get("toolConfig")  # Bedrock's; Gemini's of the same name has no tools
     listed = config.get("tools") if isinstance(config, dict) else None
     for item in _objects(members.get("tools") or members.get("functions") or listed):
@@ -205,7 +214,7 @@ def _formats(members: dict[str, Any]) -> Iterator[str]:
     if isinstance(config, dict):
         named += [config.get(name) for name in ("responseSchema", "responseJsonSchema", "response_json_schema")]
     for item in named:
-        if isinstance(item, dict) and "properties" in (text := _json(item)):
+        if isinstance(item, dict) and "properties" in (text := as_json(item)):
             yield text
 
 
@@ -217,8 +226,11 @@ def _images(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _sealed(items: list[Any]) -> Iterator[int]:
-    for item in _objects(items):
-        if item.get("type") == "reasoning" and isinstance(text := item.get("encrypted_content"), str):
+    """Characters of reasoning that only the provider can read: OpenAI's and Gemini's; both bill it again."""
+    for part in _parts(items):
+        if part.get("type") == "reasoning" and isinstance(text := part.get("encrypted_content"), str):
+            yield len(text)
+        if isinstance(text := part.get("thoughtSignature") or part.get("thought_signature"), str):
             yield len(text)
 
 
@@ -269,10 +281,3 @@ def _parts(value: Any) -> Iterator[dict[str, Any]]:
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
     if isinstance(value, list):
         yield from (item for item in value if isinstance(item, dict))
-
-
-def _json(value: Any) -> str:
-    try:
-        return _encode(value).decode()
-    except (RecursionError, UnicodeEncodeError):
-        return repr(value)

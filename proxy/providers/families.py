@@ -30,6 +30,12 @@ class Family:
     tools_percent: int = 120
     """The definitions as compact JSON."""
 
+    schemas_percent: int = 100
+    """Of schemas that the answer is to follow, as compact JSON."""
+
+    sealed_percent: int = 16
+    """Of the characters of reasoning that came back sealed, in base64."""
+
     call_tokens: int = 12
     """Of each tool call in an answer, beside its name and arguments."""
 
@@ -74,7 +80,17 @@ _FAMILIES = (
         tools_percent=115,
     ),
     Family(name="claude", names=("claude",), text_percent=115, tools_tokens=496, call_tokens=40, tools_percent=130),
-    # https://ai.google.dev/gemini-api/docs/tokens: nothing but the text is counted.
+    # https://ai.google.dev/gemini-api/docs/tokens: nothing but the text is counted; schemas steer the decoding for nothing.
+    Family(
+        name="gemini-2.0",
+        names=("gemini-2.0", "gemini-1.5"),
+        text_percent=100,
+        message_tokens=0,
+        fixed_tokens=0,
+        tools_percent=30,
+        schemas_percent=0,
+        call_tokens=0,
+    ),
     Family(
         name="gemini",
         names=("gemini", "gemma"),
@@ -82,6 +98,8 @@ _FAMILIES = (
         message_tokens=0,
         fixed_tokens=0,
         tools_percent=95,
+        schemas_percent=0,
+        sealed_percent=21,
         call_tokens=2,
     ),
     Family(name="nova", names=("nova",), text_percent=125, message_tokens=0, fixed_tokens=0, tools_tokens=840),

@@ -96,7 +96,7 @@ class ArrayMeter(BaseMeter):
         elements = self._elements
         if not elements.idle or not elements.begun or elements.closed:
             return None
-        return b"%b%b]" % (b",\r\n" if elements.seen else b"", data_of(event))
+        return b"%b%b]" % (b",\r\n" if elements.seen and not elements.comma else b"", data_of(event))
 
 
 class FreeMeter(PlainMeter):

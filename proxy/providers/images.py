@@ -47,7 +47,7 @@ def image_tokens(part: dict[str, Any], model: str) -> int:
     family, (width, height) = family_of(model).name, _size(part) or _ASSUMED
     if family.startswith("claude"):
         return min(-(-width * height // 750), _CLAUDE_MOST)
-    if family == "gemini":
+    if family.startswith("gemini"):
         return _gemini(width, height)
     name = model.rpartition("/")[2]
     if (multiplier := _patch(name)) is not None:

@@ -8,26 +8,39 @@ bytes, however they are cut. Grammar: RFC 8259.
 
 import re
 
-_OPENING = re.compile(rb"[\[{\]]")
+_OPENING = re.compile(rb"[\[{,\]]")
 _BRACKET = re.compile(rb'["{}\[\]]')
 # As much of a string as is there, an escape only whole: possessive, so that nothing is looked at twice.
 _STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_QUOTE, _OPEN_ARRAY, _CLOSE_ARRAY = b'"'[0], b"["[0], b"]"[0]
+_QUOTE, _COMMA, _OPEN_ARRAY, _CLOSE_ARRAY = b'",[]'
 _OPENS, _CLOSES = b"{[", b"}]"
 
 
 class ElementSplitter:
     """Finds the ends of elements in a stream of pieces.
 
-    `begun` says that the array is open, `seen` counts its finished elements, `idle` is true between two of them, and
-    `closed` when the array has ended: nothing can follow then.
+    `begun` says that the array is open, `seen` counts its finished elements, `idle` is true between two of them, `comma` where
+    the next one was announced, and `closed` when the array has ended: nothing can follow then.
     """
 
-    __slots__ = ("_depth", "_escaped", "_in_string", "_length", "_limit", "_pending", "begun", "closed", "idle", "seen")
+    __slots__ = (
+        "_depth",
+        "_escaped",
+        "_in_string",
+        "_length",
+        "_limit",
+        "_pending",
+        "begun",
+        "closed",
+        "comma",
+        "idle",
+        "seen",
+    )
 
     def __init__(self, limit: int = 1 << 20) -> None:
         self.begun = False
         self.closed = False
+        self.comma = False
         self.idle = True
         self.seen = 0
         self._limit = limit
@@ -62,8 +75,10 @@ class ElementSplitter:
                 self.begun = True
             elif byte == _CLOSE_ARRAY:
                 self.closed = True
+            elif byte == _COMMA:
+                self.comma = True
             else:
-                self.idle = False
+                self.idle = self.comma = False
                 return match.start()
         return position
 

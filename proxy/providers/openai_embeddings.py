@@ -123,11 +123,13 @@ class EmbeddingsMeter(BaseMeter):
             return answer.usage if is_given(answer.usage) else None
         # Numbers and base64 cannot spell the name, so its last place is the member itself.
         _, name, after = bytes(self._kept).rpartition(b'"usage"')
-        if not name or not after.rstrip().endswith(b"}"):
+        if not name:
             return None
         start = after.index(b"{")
-        _, end = _END.raw_decode(after[start:].decode("ascii"))
-        return after[start : start + end]
+        _, length = _END.raw_decode(after[start:].decode("ascii"))
+        if not after[start + length :].rstrip().endswith(b"}"):
+            raise ValueError("the answer was torn behind its usage")
+        return after[start : start + length]
 
     def _read(self, raw: msgspec.Raw | bytes) -> None:
         try:

@@ -46,7 +46,9 @@ _SEALED = (
     "redactedContent",
     "reasoning_details",
 )
-_SILENT = frozenset((*_KINDS_AND_IDS, *_MEDIA, *_SEALED, "bytes", "data", "mimeType", "annotations", "logprobs"))
+_SILENT = frozenset(
+    (*_KINDS_AND_IDS, *_MEDIA, *_SEALED, "bytes", "data", "mimeType", "annotations", "logprobs", "summary")
+)
 # Objects that the model reads as JSON, names and all: arguments and results of tools.
 _DOCUMENTS = frozenset(("input", "args", "arguments", "response", "json", "output"))
 

@@ -65,8 +65,8 @@ async def test_a_small_text_waits_for_a_slice_however_many_large_ones_there_are(
 
     counter._ask = noted  # type: ignore[method-assign]
     large = asyncio.gather(*[counter.count(PROSE * 1000, "gpt-4o") for _ in range(20)])
-    while len(asked) < 10:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    assert not large.done()
     before = len(asked)
     await counter.count(PROSE, "gpt-4o")
     assert asked.index(True) <= before + 1

@@ -39,6 +39,8 @@ class Recorded:
     status: int
     headers: dict[str, str]
     response: bytes
+    stand_in: bool = False
+    """The recorder lost the request, or wrote down something else than JSON: one that asks for the same stands for it."""
 
     @property
     def content_type(self) -> str:
@@ -75,19 +77,35 @@ def recordings() -> tuple[Recorded, ...]:
 
 
 def _recorded(row: dict[str, Any]) -> Recorded:
+    method, request, response = row["method"].upper(), _bytes(row["request"]), _bytes(row["response"])
+    stand_in = method == "POST" and not _is_json(request)
     asked = {name.lower(): value for name, value in row["request_headers"].items()}
     return Recorded(
         id=row["id"],
         host=row["host"],
-        method=row["method"].upper(),
+        method=method,
         path=row["path"],
         query=row["query"] or "",
         request_type=asked.get("content-type", "application/json"),
-        request=_bytes(row["request"]),
+        request=_stand_in(response) if stand_in else request,
         status=int(row["status"]),
         headers={name.lower(): value for name, value in row["response_headers"].items()},
-        response=_bytes(row["response"]),
+        response=response,
+        stand_in=stand_in,
     )
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
+
+
+def _stand_in(response: bytes) -> bytes:
+    """A request that this answer could be for, in the dialects whose requests were lost (OpenAI's chat and Bedrock's)."""
+    return json.dumps({"model": json.loads(response).get("model", ""), "messages": []}).encode()
 
 
 def _bytes(body: str | dict[str, str] | None) -> bytes:

@@ -48,7 +48,27 @@ def totals_of(exchange: Recorded) -> Totals | None:
         return None
     documents = [document for document in documents_of(exchange) if isinstance(document, dict)]
     totals: Totals | None = reader(documents)
+    if totals is not None and family == CHAT and exchange.asked.get("web_search_options") is not None:
+        totals["web_searches"] = (
+            1  # https://platform.openai.com/docs/pricing: search models are billed one search a call
+        )
     return totals
+
+
+def bills_more(exchange: Recorded) -> bool:
+    """Whether the answer says that something was billed beside its totals: an advisor's work, at its own model's rates.
+
+    https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool; OpenRouter's `tool_calls_executed`.
+    """
+    for document in documents_of(exchange):
+        usage = (document or {}).get("usage") if isinstance(document, dict) else None
+        rounds = (usage or {}).get("iterations") or ()
+        tools = (usage or {}).get("server_tool_use_details") or {}
+        if any(entry["type"] not in {"message", "compaction"} for entry in rounds):
+            return True
+        if (tools.get("tool_calls_executed") or 0) > (tools.get("web_search_requests") or 0):
+            return True
+    return False
 
 
 def documents_of(exchange: Recorded) -> list[Any]:

@@ -208,3 +208,15 @@ def test_a_plain_answer_of_another_kind_is_told() -> None:
         assert meter.flag is not None
     odd = plain(content="odd", usage={"input_tokens": 1, "output_tokens": 2})
     assert odd.usage is not None
+
+
+def test_the_container_of_an_answer_is_told() -> None:
+    box = {"id": "container_1", "expires_at": "2026-01-01T00:00:00Z"}
+    assert plain(container=box, usage={"input_tokens": 1, "output_tokens": 1}).resource == "container_1"
+    for odd in (None, {}, {"id": 5}):
+        assert plain(container=odd).resource is None
+    told = event("message_delta", delta={"stop_reason": "end_turn", "container": box}, usage={"output_tokens": 2})
+    assert stream(start(input_tokens=1), told, STOP).resource == "container_1"
+    begun = event("message_start", message={"content": [], "container": box, "usage": {"input_tokens": 1}})
+    assert stream(begun, text("hi"), delta(output_tokens=2), STOP).resource == "container_1"
+    assert stream(start(input_tokens=1), text("hi"), delta(output_tokens=2)).resource is None
