@@ -25,7 +25,7 @@ from proxy.providers.openai_request import (
 )
 from proxy.providers.openai_usage import Reading, read_raw_usage, read_usage
 from proxy.providers.prompts import count_media, texts_of
-from proxy.providers.reading import is_array, outline, read_count, read_switch, with_model
+from proxy.providers.reading import is_array, read_count, read_switch, top_level, with_model
 from proxy.providers.usage_reading import UNREADABLE, is_given
 
 METERED = frozenset(
@@ -59,7 +59,7 @@ class ChatCompletions:
 
     def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:
         """What the request asks for; of two output limits the larger counts."""
-        members = outline(body, METERED)
+        members = top_level(body, METERED)
         messages = members.get("messages")
         if messages is None or not is_array(messages):
             raise InvalidRequest("`messages` must be an array.", param="messages")
