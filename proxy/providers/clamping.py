@@ -21,12 +21,22 @@ class Clamps(Protocol):
 def with_limit(body: bytes, members: tuple[str, ...], preferred: str, limit: int) -> bytes:
     """The body, in which each of `members` that is there is at most `limit`, or `preferred` says so where none is.
 
-    For a body that was read: what is there is a whole number or null.
+    For a body that was read: what is there is a whole number (below zero: no limit) or null.
     """
     top = _decode_top(body)
-    given = {name: top[name] for name in members if name in top and bytes(top[name]) != b"null"}
-    for name, raw in given.items():
-        top[name] = msgspec.Raw(b"%d" % min(limit, msgspec.json.decode(raw, type=int)))
+    given = [name for name in members if name in top and bytes(top[name]) != b"null"]
+    for name in given:
+        asked = msgspec.json.decode(top[name], type=int)
+        top[name] = msgspec.Raw(b"%d" % (min(limit, asked) if asked >= 0 else limit))
     if not given:
         top[preferred] = msgspec.Raw(b"%d" % limit)
+    return msgspec.json.encode(top)
+
+
+def with_limit_inside(body: bytes, parents: tuple[str, ...], members: tuple[str, ...], limit: int) -> bytes:
+    """The same where the limit stands in an object of the body; the first names are those that are added."""
+    top = _decode_top(body)
+    parent = next((name for name in parents if name in top and bytes(top[name]) != b"null"), parents[0])
+    inner = bytes(top[parent]) if parent in top and bytes(top[parent]) != b"null" else b"{}"
+    top[parent] = msgspec.Raw(with_limit(inner, members, members[0], limit))
     return msgspec.json.encode(top)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from proxy.core.errors import InvalidRequest
+from proxy.providers.clamping import with_limit_inside
 from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.gemini_answers import billed_by_prompt
 from proxy.providers.gemini_meters import AnswerMeter, ArrayMeter, EventMeter, FreeMeter
@@ -95,6 +96,11 @@ class GenerateContent:
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - nothing has to be asked for
         """The same bytes; a body that names its model too gets the provider's own name for it."""
         return body if model is None else with_model(body, model)
+
+    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one name everywhere
+        """See `clamping.Clamps`; JSON of protocol buffers knows both spellings."""
+        parents = ("generationConfig", "generation_config")
+        return with_limit_inside(body, parents, ("maxOutputTokens", "max_output_tokens"), limit)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:
         """A meter for one document, for events, or for an array of answers."""

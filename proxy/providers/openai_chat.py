@@ -11,6 +11,7 @@ import msgspec
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.usage import Usage
+from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.openai_events import Answer, Chunk, Figures, read_text
@@ -25,7 +26,7 @@ from proxy.providers.openai_request import (
 )
 from proxy.providers.openai_usage import Reading, read_raw_usage, read_usage
 from proxy.providers.prompts import count_media, texts_of
-from proxy.providers.reading import is_array, read_count, read_switch, top_level, with_model
+from proxy.providers.reading import is_array, outline, read_count, read_switch, with_model
 from proxy.providers.usage_reading import UNREADABLE, is_given
 
 METERED = frozenset(
@@ -59,7 +60,7 @@ class ChatCompletions:
 
     def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:
         """What the request asks for; of two output limits the larger counts."""
-        members = top_level(body, METERED)
+        members = outline(body, METERED)
         messages = members.get("messages")
         if messages is None or not is_array(messages):
             raise InvalidRequest("`messages` must be an array.", param="messages")
@@ -82,6 +83,11 @@ class ChatCompletions:
         if model is not None:
             body = with_model(body, model)
         return body if not ask.stream or ask.usage_asked else with_usage_asked(body)
+
+    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:
+        """See `clamping.Clamps`; the newer name is OpenAI's own, and not every other server knows it."""
+        preferred = "max_completion_tokens" if provider in {"openai", "azure"} else "max_tokens"
+        return with_limit(body, LIMIT_NAMES, preferred, limit)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:
         """A meter for a stream or for one document."""

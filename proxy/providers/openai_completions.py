@@ -7,6 +7,7 @@ prompt is in no output figure.
 
 import msgspec
 
+from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Path
 from proxy.providers.openai_chat import MAX_CHOICES, ChatCompletions
 from proxy.providers.openai_request import (
@@ -52,6 +53,10 @@ class Completions(ChatCompletions):
             media_parts=prompts.media,
             service_tier=read_tier(members),
         )
+
+    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - the older name only
+        """See `clamping.Clamps`."""
+        return with_limit(body, LIMIT_NAMES, "max_tokens", limit)
 
     def prompt_text(self, body: bytes) -> str:
         """The prompts; of token ids, a text of as many tokens."""

@@ -6,6 +6,7 @@ that its bytes do not bound; an allowance of media parts stands for each in the 
 
 import msgspec
 
+from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.openai_request import model_of, read_text_member, read_tier, refuse_fallbacks
 from proxy.providers.openai_response_meters import ResponseDocument, ResponseStream
@@ -95,6 +96,10 @@ class Responses:
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - streams tell their usage unasked
         """The same bytes."""
         return body if model is None else with_model(body, model)
+
+    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one name everywhere
+        """See `clamping.Clamps`."""
+        return with_limit(body, ("max_output_tokens",), "max_output_tokens", limit)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - everything is in the answer
         """A meter for a stream or for one document."""

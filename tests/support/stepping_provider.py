@@ -2,7 +2,8 @@
 
 ["send", base64] writes bytes, ["sleep", ms] waits, ["repeat", base64, times] writes the same bytes again and again, ["hang"]
 waits until the other side closes, ["reset"] aborts. After the last step the connection is closed in good order. Farebox
-passes `mock` on untouched; a request without a body plays what `plays[path]` holds. Runs in a thread of its own.
+passes `mock` on untouched. Where it is a name it stands for `plays[name]`, and a request without a body plays
+`plays[path]`. Runs in a thread of its own.
 """
 
 import asyncio
@@ -113,7 +114,8 @@ class SteppingProvider:
         length = next((int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length:")), 0)
         body = json.loads(await reader.readexactly(length)) if length else {}
         self.bodies.append(body)
-        return body["mock"] if "mock" in body else self.plays[path]
+        steps = body.get("mock", path)
+        return self.plays[steps] if isinstance(steps, str) else steps
 
     async def _play(self, steps: list[Step], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         gone = asyncio.ensure_future(reader.read(1))  # noqa: TID251 - ends with the connection: whoever asks says no more
