@@ -81,13 +81,18 @@ class Route:
 
 
 class Candidates:
-    """The routes of one model in one dialect; several share its calls by weight (smooth weighted round robin)."""
+    """The routes of one model in one dialect; several share its calls by weight (smooth weighted round robin).
 
-    __slots__ = ("_due", "one_price", "routes")
+    `due` says by how much each is behind its share.
+    """
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    __slots__ = ("due", "one_price", "routes")
+
+    def __init__(self, routes: Sequence[Route], before: Candidates | None = None) -> None:
+        """`before` are the same model's until now: whose turn it is goes on from there."""
         self.routes = tuple(routes)
-        self._due = [0] * len(self.routes)
+        same = before is not None and [route.endpoint for route in before.routes] == [one.endpoint for one in routes]
+        self.due = before.due if before is not None and same else [0] * len(self.routes)
         self.one_price = all(route.price is self.routes[0].price for route in self.routes)
 
     def order(self, now: float) -> tuple[Route, ...]:
@@ -109,7 +114,7 @@ class Candidates:
 
     def _turn(self, ready: list[int]) -> list[int]:
         """The ready ones with the one in front whose turn it is, which pays for its turn."""
-        due = self._due
+        due = self.due
         for index in ready:
             due[index] += self.routes[index].weight
         ordered = sorted(ready, key=lambda index: -due[index])

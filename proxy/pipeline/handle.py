@@ -87,13 +87,10 @@ class Pipeline:
 
     async def handle(self, exchange: Exchange) -> None:
         """Answers one request, whatever happens."""
-        own = self._own_paths.get(exchange.path)
-        if own is not None:
-            await own(exchange)
-            return
         call_id = new_call_id()
+        own = self._own_paths.get(exchange.path)
         try:
-            await self._answer(exchange, call_id)
+            await (own(exchange) if own is not None else self._answer(exchange, call_id))
         except ClientLeft:
             log.debug("call %s: the client left", call_id)
         except Exception:  # the one home of a broad except on the path of a call: a defect is ours, and is said so

@@ -22,13 +22,11 @@ _MAX_TAG_BYTES = 4096
 
 
 def by_name(exchange: Exchange) -> dict[bytes, bytes]:
-    """The headers by name: one pass, instead of a search for each that is read. Raises InvalidRequest, UpgradeRefused.
+    """The headers by name: one pass, instead of a search for each that is read. Raises UpgradeRefused.
 
-    The last of several holds, but for what decides how the body is read: that must be said once.
+    The last of several holds; the parser refuses a second one of those that say how a body is read.
     """
     named = dict(exchange.headers)
-    if len(named) != len(exchange.headers) and sum(name == b"content-type" for name, _ in exchange.headers) > 1:
-        raise InvalidRequest("Send one Content-Type header.", param="content-type")
     if b"upgrade" in named and b"websocket" in named[b"upgrade"].lower():
         raise UpgradeRefused
     return named

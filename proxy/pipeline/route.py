@@ -46,13 +46,14 @@ class Router:
         self._per_usd = config.credits.per_usd
         self.aliases = {name: _pairs(names) for name, names in config.aliases.items()}
         self._known: dict[Key, Candidates] = {}
+        self._before: dict[Key, Candidates] = {}
         self._known_minute = 0
 
     def find(self, target: Target, model: str, at_ms: int) -> Candidates:
         """The routes of a model. Raises NotFound for an unknown model, InsufficientCredits for one without a price."""
         minute = at_ms // _KNOWN_MS
         if minute != self._known_minute:
-            self._known, self._known_minute = {}, minute
+            self._before, self._known, self._known_minute = self._known, {}, minute
         operation = target.operation
         if isinstance(operation, FlatRate):
             return self._opened(operation, target)
@@ -105,7 +106,7 @@ class Router:
     def _find(self, key: Key, at_ms: int) -> Candidates:
         served, routes = self.priced(key, at_ms)
         if routes:
-            return Candidates(routes)
+            return Candidates(routes, self._before.get(key))
         model = key[2]
         if not served:
             msg = f"The model {printable(model)!r} is not known here." if model else "No provider serves this path."

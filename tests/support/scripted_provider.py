@@ -1,140 +1,134 @@
-"""A provider that does on the wire what each request tells it to: the body's member `mock` is a list of steps.
+"""Providers that do as they are told: one address, a provider for each first part of the path; they remember what they received.
 
-["send", base64] writes bytes, ["sleep", ms] waits, ["repeat", base64, times] writes the same bytes again and again, ["hang"]
-waits until the other side closes, ["reset"] aborts. After the last step the connection is closed in good order. Farebox
-passes `mock` on untouched; a request without a body plays what `plays[path]` holds. Runs in a thread of its own.
+The next answers of a provider are put into `scripts[name]`; where nothing is told it answers a chat completion, as JSON or as a
+stream, with 7 input tokens and 5 of output.
 """
 
-import asyncio
-import base64
-import contextlib
 import json
 import threading
-from typing import Any, Self
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar, Self
 
-Step = list[Any]
-
-
-def send(data: bytes) -> Step:
-    return ["send", base64.b64encode(data).decode()]
-
-
-def repeat(data: bytes, times: int) -> Step:
-    return ["repeat", base64.b64encode(data).decode(), times]
+USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 
 
-def sleep(ms: int) -> Step:
-    return ["sleep", ms]
+@dataclass
+class Answer:
+    """What a provider says. `hang_up`: nothing at all; `break_off`: only the first so many bytes of the body."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: dict[str, str] = field(default_factory=dict)
+    hang_up: bool = False
+    break_off: int | None = None
 
 
-HANG: Step = ["hang"]
-RESET: Step = ["reset"]
+@dataclass
+class Asked:
+    """A request as it arrived; `target` is raw, without the provider's own part."""
 
+    provider: str
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
 
-def head(
-    content_type: str | None = "text/event-stream", *more: str, status: str = "200 OK", length: int | None = None
-) -> bytes:
-    """The head of an answer; without a length the body ends with the connection, as HTTP/1.1 allows."""
-    lines = [f"HTTP/1.1 {status}"]
-    if content_type is not None:
-        lines.append(f"content-type: {content_type}")
-    lines += ["connection: close" if length is None else f"content-length: {length}", *more]
-    return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n"
-
-
-def chunked(*more: str, content_type: str = "text/event-stream") -> bytes:
-    """The head of an answer in chunks, whose end cannot be mistaken."""
-    lines = ["HTTP/1.1 200 OK", f"content-type: {content_type}", "transfer-encoding: chunked", *more]
-    return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n"
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-LAST = b"0\r\n\r\n"
+    @property
+    def json(self) -> Any:
+        """The body."""
+        return json.loads(self.body)
 
 
 class ScriptedProvider:
-    """`url` has no path; `open` counts connections with a request in progress, `closed_early` those that Farebox closed."""
+    """Serves until the block ends. The base URL of a provider is `url(name)` and what its SDK adds."""
 
     def __init__(self) -> None:
-        self.url = ""
-        self.open = 0
-        self.closed_early = 0
-        self.bodies: list[dict[str, Any]] = []
-        self.plays: dict[str, list[Step]] = {}
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.asked: list[Asked] = []
+        self.scripts: defaultdict[str, deque[Answer]] = defaultdict(deque)
+        handler = type("Handler", (_Handler,), {"provider": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(10)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._server.shutdown()
+        self._server.server_close()
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        self._ready.set()
-        self._loop.run_forever()
-        server.close()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.close()
+    def url(self, name: str) -> str:
+        """Where a provider is."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/{name}"
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-            while True:
-                steps = await self._request(reader)
-                self.open += 1
-                try:
-                    await self._play(steps, reader, writer)
-                except OSError:
-                    self.closed_early += 1
-                    raise
-                finally:
-                    self.open -= 1
-                break
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+    def by_provider(self) -> list[str]:
+        """Who was asked, in order."""
+        return [one.provider for one in self.asked]
 
-    async def _request(self, reader: asyncio.StreamReader) -> list[Step]:
-        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        path = lines[0].split(" ")[1]
-        length = next((int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length:")), 0)
-        body = json.loads(await reader.readexactly(length)) if length else {}
-        self.bodies.append(body)
-        return body["mock"] if "mock" in body else self.plays[path]
 
-    async def _play(self, steps: list[Step], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        gone = asyncio.ensure_future(reader.read(1))  # noqa: TID251 - ends with the connection: whoever asks says no more
-        try:
-            for kind, *values in steps:
-                if gone.done():
-                    raise ConnectionResetError
-                if kind == "sleep":
-                    await asyncio.wait([gone], timeout=values[0] / 1000)
-                elif kind == "hang":
-                    await gone
-                    raise ConnectionResetError
-                elif kind == "reset":
-                    writer.transport.abort()
-                    return
-                else:
-                    await self._write(writer, base64.b64decode(values[0]), values[1] if kind == "repeat" else 1)
-        finally:
-            gone.cancel()
+class _Handler(BaseHTTPRequestHandler):
+    provider: ClassVar[ScriptedProvider]
+    protocol_version = "HTTP/1.1"
 
-    async def _write(self, writer: asyncio.StreamWriter, data: bytes, times: int) -> None:
-        for _ in range(times):
-            writer.write(data)
-            await writer.drain()
+    def _serve(self) -> None:
+        name, _, rest = self.path[1:].partition("/")
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        asked = Asked(name, self.command, f"/{rest}", {k.lower(): v for k, v in self.headers.items()}, body)
+        self.provider.asked.append(asked)
+        script = self.provider.scripts[name]
+        self._answer(script.popleft() if script else _completion(asked))
+
+    do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _serve  # noqa: N815 - http.server finds them by these names
+
+    def _answer(self, answer: Answer) -> None:
+        if answer.hang_up:
+            self.close_connection = True
+            return
+        self.send_response(answer.status)
+        for name, value in {"content-type": "application/json", **answer.headers}.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body if answer.break_off is None else answer.body[: answer.break_off])
+        if answer.break_off is not None:
+            self.wfile.flush()
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is said on standard error."""
+
+
+def _completion(asked: Asked) -> Answer:
+    try:
+        members = asked.json
+    except ValueError:
+        members = {}
+    stream = isinstance(members, dict) and members.get("stream")
+    if not stream:
+        message = {"role": "assistant", "content": "five words of an answer"}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        whole = {
+            "id": "c",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [choice],
+            "usage": USAGE,
+        }
+        return Answer(body=json.dumps(whole).encode())
+    return Answer(body=stream_of("five words of an answer"), headers={"content-type": "text/event-stream"})
+
+
+def stream_of(text: str) -> bytes:
+    """A chat completion as a stream, with its usage."""
+    base = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    events: list[dict[str, Any]] = [
+        {**base, "choices": [{"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None}]}
+        for word in text.split()
+    ]
+    events.append({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    events.append({**base, "choices": [], "usage": USAGE})
+    return b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events) + b"data: [DONE]\n\n"
