@@ -7,6 +7,7 @@ one usage record with the provider's own totals, or none for the reason that `ex
 import asyncio
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from yarl import URL
 
 from tests.support.installation import Installation
 from tests.support.replay import Recorded, Replayer
-from tests.support.replay_totals import CHAT, COUNT, RESPONSES, Totals, bills_more, family_of, totals_of
+from tests.support.replay_totals import COUNT, RESPONSES, Totals, bills_more, family_of, totals_of
 
 AT_ONCE = 12
 CREDITS = "1000000000"
@@ -267,6 +268,11 @@ def table(verdicts: Iterable[Verdict]) -> str:
     return "\n".join(lines)
 
 
+def show(verdicts: Iterable[Verdict]) -> None:
+    """Prints the table; pytest shows it with `-s`, and where a test fails."""
+    sys.stdout.write(f"\n{table(verdicts)}\n")
+
+
 def run(directory: Path, exchanges: tuple[Recorded, ...], *, split: bool, seed: int = 0) -> list[Verdict]:
     """A Farebox of its own for these exchanges; returns the judged verdicts."""
     return asyncio.run(_run(directory, exchanges, split=split, seed=seed))
@@ -294,6 +300,3 @@ def _records(farebox: Installation, forwarded: int) -> list[dict[str, Any]]:
         return farebox.usage(ACCOUNT, forwarded, limit=MOST_RECORDS)
     except AssertionError:
         return farebox.usage(ACCOUNT, limit=MOST_RECORDS)
-
-
-__all__ = ["CHAT", "UPSTREAMS", "Verdict", "run", "table", "upstream_of"]
