@@ -5,6 +5,9 @@ A model goes by the name of its deployment: in the path under `/openai/deploymen
 nothing, and in the body under `/openai/v1/`. Older paths want the query member `api-version`.
 """
 
+from collections.abc import Iterable, Iterator
+
+from proxy.providers.clamping import Clamps
 from proxy.providers.dialect import NO_HEAD, Ask, Head, Meter, Operation, Path
 from proxy.providers.openai_chat import ChatCompletions
 from proxy.providers.openai_completions import Completions
@@ -70,12 +73,28 @@ class AzureOperation:
         return self._operation.prompt_text(body)
 
 
+class AzureLimited(AzureOperation):
+    """One whose requests can say how many tokens an answer may have."""
+
+    def __init__(self, operation: Operation, limited: Clamps, base: str, *, deployed: bool) -> None:
+        super().__init__(operation, base, deployed=deployed)
+        self._limited = limited
+
+    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - on Azure the members are OpenAI's own
+        """See `clamping.Clamps`."""
+        return self._limited.clamp(body, limit, "azure")
+
+
+def _at(base: str, operations: Iterable[Operation], *, deployed: bool = False) -> Iterator[Operation]:
+    for operation in operations:
+        if isinstance(operation, Clamps):
+            yield AzureLimited(operation, operation, base, deployed=deployed)
+        else:
+            yield AzureOperation(operation, base, deployed=deployed)
+
+
 OPERATIONS: tuple[Operation, ...] = (
-    *(AzureOperation(operation, "/openai/deployments/{model}", deployed=True) for operation in _DEPLOYED),
-    *(AzureOperation(operation, "/openai") for operation in _DATED),
-    *(
-        AzureOperation(operation, "/openai/v1")
-        for operation in OPENAI_OPERATIONS
-        if operation.paths[0].suffix not in _ABSENT
-    ),
+    *_at("/openai/deployments/{model}", _DEPLOYED, deployed=True),
+    *_at("/openai", _DATED),
+    *_at("/openai/v1", [one for one in OPENAI_OPERATIONS if one.paths[0].suffix not in _ABSENT]),
 )

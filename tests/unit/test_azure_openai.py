@@ -5,6 +5,7 @@ from openai.lib.azure import _deployments_endpoints
 
 from proxy.core.errors import InvalidRequest
 from proxy.providers.azure_openai import OPERATIONS
+from proxy.providers.clamping import Clamps
 from proxy.providers.dialect import FREE, Head
 from proxy.providers.openai_operations import OPERATIONS as OPENAI
 from tests.support.answers import plain
@@ -67,3 +68,14 @@ def test_answers_are_metered_as_openais() -> None:
     assert meter.usage is not None
     assert meter.usage.counters == {"input": 5, "cache_read": 4, "output": 2}
     assert CHAT.prompt_text(b'{"messages":[{"role":"user","content":"hello"}]}').endswith("hello")
+
+
+def test_what_can_be_limited_at_openai_can_be_on_azure() -> None:
+    limited = {path.suffix for one in OPENAI if isinstance(one, Clamps) for path in one.paths}
+    assert "/chat/completions" in limited
+    for (_, suffix), operation in BY_PATH.items():
+        own = suffix.removeprefix("/openai").removeprefix("/v1").removeprefix("/deployments/{model}")
+        assert isinstance(operation, Clamps) == (own in limited), suffix
+    assert isinstance(CHAT, Clamps)
+    sent = json.loads(CHAT.clamp(b'{"messages":[]}', 7, "my-azure"))
+    assert sent == {"messages": [], "max_completion_tokens": 7}
