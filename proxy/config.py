@@ -293,8 +293,8 @@ def _check(config: Config) -> None:
     _at_least(0, **{"upstream.retries": config.upstream.retries})
     _at_least(1, **{"upstream.rest_after_failures": config.upstream.rest_after_failures})
     _at_least(1, **{"credits.resources_kept_days": config.credits.resources_kept_days})
-    if not 60 <= config.credits.background_lease_s <= 86_400:
-        msg = "credits.background_lease_s must be between 60 and 86400 seconds"
+    if not 1 <= config.credits.background_lease_s <= 86_400:
+        msg = "credits.background_lease_s must be between 1 and 86400 seconds"
         raise ConfigError(msg)
     check_providers(config.providers)
     check_routing(config.providers, config.aliases, config.open)
