@@ -27,6 +27,7 @@ _IMAGE_CALL = "image_generation_call"
 _BILLED_CALLS = frozenset(
     ("web_search_call", "x_search_call", "file_search_call", "code_interpreter_call", "shell_call", _IMAGE_CALL)
 )
+SANDBOXES = frozenset(("code_interpreter", "shell"))
 _GIGABYTES = {"1g": 1, "4g": 4, "16g": 16, "64g": 64}
 
 
@@ -45,8 +46,10 @@ class Item(msgspec.Struct, gc=False):
     code: Any = None
 
 
-class _Tool(msgspec.Struct, gc=False):
-    type: str = ""
+class Tool(msgspec.Struct, gc=False):
+    """A tool that was offered; `container` and `environment` say where the provider runs it."""
+
+    type: str
     container: Any = None
     environment: Any = None
 
@@ -77,7 +80,7 @@ class Response(msgspec.Struct, gc=False):
     usage: ReportedTokens | None = None
     tool_usage: _ToolUsage | None = None
     output: list[Item] | None = None
-    tools: list[_Tool] | None = None
+    tools: list[Tool] | None = None
 
     @property
     def going_on(self) -> bool:
@@ -210,7 +213,7 @@ def _sessions(response: Response) -> int:
     containers = {_container(item) for item in response.output or () if item.type in _BILLED_CALLS} - {None}
     if not containers:
         return 0
-    sizes = [_gigabytes(tool) for tool in response.tools or () if tool.type in {"code_interpreter", "shell"}]
+    sizes = [gigabytes(tool) for tool in response.tools or () if tool.type in SANDBOXES]
     return len(containers) * max(sizes, default=1)
 
 
@@ -222,7 +225,8 @@ def _container(item: Item) -> str | None:
     return None
 
 
-def _gigabytes(tool: _Tool) -> int:
+def gigabytes(tool: Tool) -> int:
+    """The memory of a tool's container; where it is none that is known, of the largest."""
     holder = tool.container if tool.type == "code_interpreter" else tool.environment
     limit = holder.get("memory_limit") if isinstance(holder, dict) else None
     if limit is None:

@@ -10,8 +10,9 @@ from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.openai_request import model_of, read_text_member, read_tier, refuse_fallbacks
 from proxy.providers.openai_response_meters import ResponseDocument, ResponseStream
+from proxy.providers.openai_response_objects import SANDBOXES, Tool, gigabytes
 from proxy.providers.prompts import texts_of
-from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, is_array, read_count, read_switch, top_level, with_model
+from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, is_array, outline, read_count, read_switch, with_model
 from proxy.providers.usage_reading import is_given
 
 METERED = frozenset(
@@ -25,6 +26,8 @@ _PROMPT_MEMBERS = ("instructions", "input", "tools", "text")
 # In media parts (see `pipeline.admit`): recorded web searches added 8,000 to 20,000 input tokens each.
 _REFERENCE_PARTS = 4
 _TOOL_PARTS = 4
+# An image of a tool, which another model makes, is below 0.25 USD: 25 parts at 1.25 USD per million tokens.
+_IMAGE_PARTS = 25
 _MAX_TOOL_CALLS = 100
 _ASSUMED_TOOL_CALLS = 4
 # These run at the caller's, or only tell the model what the caller runs.
@@ -47,10 +50,6 @@ class _InputItem(msgspec.Struct, gc=False):
     output: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Tool(msgspec.Struct, gc=False):
-    type: str
-
-
 class _Reference(msgspec.Struct, gc=False):
     id: str
 
@@ -58,37 +57,34 @@ class _Reference(msgspec.Struct, gc=False):
 _PARTS = msgspec.json.Decoder(list[_Part])
 _PART = msgspec.json.Decoder(_Part)
 _ITEMS = msgspec.json.Decoder(list[_InputItem])
-_TOOLS: msgspec.json.Decoder[list[_Tool] | None] = msgspec.json.Decoder(list[_Tool] | None)
+_TOOLS: msgspec.json.Decoder[list[Tool] | None] = msgspec.json.Decoder(list[Tool] | None)
 _CONVERSATION: msgspec.json.Decoder[str | _Reference | None] = msgspec.json.Decoder(str | _Reference | None)
 
 
-class Responses:
-    """`POST /responses`."""
+class _Operation:
+    """What the operations over an input have in common."""
 
     dialect = "openai"
     method = "POST"
-    paths: tuple[Path, ...] = (Path("/responses", "/v1/responses"),)
+    paths: tuple[Path, ...]
     billing = BILLED
     model_required = True
 
     def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:
         """What the request asks for."""
-        members = top_level(body, METERED)
+        members = outline(body, METERED)
         model = model_of(members, head) if self.model_required or "model" in members else ""
         refuse_fallbacks(members, model)
         read_switch(members, "background")
         resources = _resources(members)
-        tools = _tools(members)
-        calls = read_count(members, "max_tool_calls", 0, MAX_OUTPUT_LIMIT)
-        calls = _ASSUMED_TOOL_CALLS if calls is None else min(calls, _MAX_TOOL_CALLS)
         references = len(resources) + ("prompt" in members and is_given(members["prompt"]))
-        run = [tool for tool in tools if tool not in _CALLERS_TOOLS]
+        units, parts = _allowance(members)
         return Ask(
             model=model,
             stream=read_switch(members, "stream"),
             output_limit=read_count(members, "max_output_tokens", 0, MAX_OUTPUT_LIMIT),
-            units={"web_searches": calls} if calls and not _SEARCHES.isdisjoint(run) else {},
-            media_parts=_count_media(members) + references * _REFERENCE_PARTS + (min(calls, _TOOL_PARTS) if run else 0),
+            units=units,
+            media_parts=_count_media(members) + references * _REFERENCE_PARTS + parts,
             service_tier=read_tier(members),
             resources=resources,
         )
@@ -96,10 +92,6 @@ class Responses:
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - streams tell their usage unasked
         """The same bytes."""
         return body if model is None else with_model(body, model)
-
-    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one name everywhere
-        """See `clamping.Clamps`."""
-        return with_limit(body, ("max_output_tokens",), "max_output_tokens", limit)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - everything is in the answer
         """A meter for a stream or for one document."""
@@ -110,13 +102,23 @@ class Responses:
         return texts_of(body, _PROMPT_MEMBERS)
 
 
-class Compact(Responses):
-    """`POST /responses/compact`: a conversation made shorter by the model, billed as its input and output."""
+class Responses(_Operation):
+    """`POST /responses`."""
+
+    paths: tuple[Path, ...] = (Path("/responses", "/v1/responses"),)
+
+    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one name everywhere
+        """See `clamping.Clamps`."""
+        return with_limit(body, ("max_output_tokens",), "max_output_tokens", limit)
+
+
+class Compact(_Operation):
+    """`POST /responses/compact`: a conversation made shorter by the model, billed as its input and output; it knows no limit."""
 
     paths: tuple[Path, ...] = (Path("/responses/compact", "/v1/responses/compact"),)
 
 
-class InputTokens(Responses):
+class InputTokens(_Operation):
     """`POST /responses/input_tokens`: counting, which OpenAI does not bill; the model may be left out."""
 
     paths: tuple[Path, ...] = (Path("/responses/input_tokens", "/v1/responses/input_tokens"),)
@@ -138,11 +140,26 @@ def _resources(members: dict[str, msgspec.Raw]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _tools(members: dict[str, msgspec.Raw]) -> list[str]:
+def _allowance(members: dict[str, msgspec.Raw]) -> tuple[dict[str, int], int]:
+    """Units and media parts that the tools which the provider runs are held for."""
     raw = members.get("tools")
     if raw is None:
-        return []
-    return [tool.type for tool in decode(raw, _TOOLS, "tools", "Each tool must be an object with its type.") or ()]
+        return {}, 0
+    tools = decode(raw, _TOOLS, "tools", "Each tool must be an object with its type.")
+    most = read_count(members, "max_tool_calls", 0, MAX_OUTPUT_LIMIT)
+    calls = _ASSUMED_TOOL_CALLS if most is None else min(most, _MAX_TOOL_CALLS)
+    run = [tool for tool in tools or () if tool.type not in _CALLERS_TOOLS]
+    if not run or not calls:
+        return {}, 0
+    kinds = {tool.type for tool in run}
+    units = {}
+    if not _SEARCHES.isdisjoint(kinds):
+        units["web_searches"] = calls
+    if "file_search" in kinds:
+        units["file_searches"] = calls
+    if not kinds.isdisjoint(SANDBOXES):
+        units["code_sessions"] = max(gigabytes(tool) for tool in run if tool.type in SANDBOXES)
+    return units, min(calls, _TOOL_PARTS) + ("image_generation" in kinds) * _IMAGE_PARTS
 
 
 def _count_media(members: dict[str, msgspec.Raw]) -> int:

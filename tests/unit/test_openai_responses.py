@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from proxy.providers.dialect import BILLED, FREE, Ask, Head
+from proxy.providers.clamping import Clamps
+from proxy.providers.dialect import BILLED, FREE, Ask, Head, Operation
 from proxy.providers.openai_responses import Compact, InputTokens, Responses
 
 RESPONSES = Responses()
@@ -33,7 +34,7 @@ def test_what_is_asked_for_is_read() -> None:
 
 
 @EVERY
-def test_a_body_is_sent_as_it_came_but_for_another_name_of_the_model(operation: Responses) -> None:
+def test_a_body_is_sent_as_it_came_but_for_another_name_of_the_model(operation: Operation) -> None:
     request = body(stream=True, previous_response_id="resp_1")
     ask = operation.read(request)
     assert operation.outgoing(request, ask) is request
@@ -69,7 +70,13 @@ def test_tools_of_the_provider_have_an_allowance_and_the_callers_have_none() -> 
     function = {"type": "function", "name": "f", "parameters": {}}
     assert read(tools=[function, {"type": "custom", "name": "c"}]).media_parts == 0
     assert read(tools=[{"type": "mcp", "server_url": "x"}]).media_parts > 0
-    assert read(tools=[{"type": "code_interpreter"}]).units == {}
+    assert read(tools=[{"type": "file_search"}]).units == {"file_searches": 4}
+    assert read(tools=[{"type": "code_interpreter", "container": {"type": "auto"}}]).units == {"code_sessions": 1}
+    large = {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "16g"}}
+    assert read(tools=[large, {"type": "shell", "environment": {"type": "container_auto"}}]).units == {
+        "code_sessions": 16
+    }
+    assert read(tools=[{"type": "image_generation"}]).media_parts > read(tools=[large]).media_parts
     for kind in ("web_search", "web_search_preview", "web_search_2025_08_26"):
         assert read(tools=[function, {"type": kind}]).units == {"web_searches": 4}
     assert read(tools=[{"type": "web_search"}], max_tool_calls=2).units == {"web_searches": 2}
@@ -130,6 +137,23 @@ def test_the_prompt_is_what_the_model_reads() -> None:
     for word in ("be brief", "hi", "weather"):
         assert word in text
     assert "AAAA" not in text
+
+
+def test_only_a_response_can_be_limited() -> None:
+    assert isinstance(RESPONSES, Clamps)
+    assert json.loads(RESPONSES.clamp(body(max_output_tokens=50), 20, "openai"))["max_output_tokens"] == 20
+    assert not isinstance(Compact(), Clamps)
+    assert not isinstance(InputTokens(), Clamps)
+
+
+def test_a_long_input_is_read_as_a_short_one() -> None:
+    image = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 200_000}
+    long = body(
+        input=[{"role": "user", "content": [{"type": "input_text", "text": "x" * 200_000}, image]}], stream=True
+    )
+    ask = RESPONSES.read(long)
+    assert (ask.model, ask.stream, ask.media_parts) == ("gpt-5", True, 1)
+    assert refused(long[:-1] + b',"model":"other"}') == "model"
 
 
 def test_a_path_may_name_the_model() -> None:
