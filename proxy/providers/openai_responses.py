@@ -8,7 +8,7 @@ import msgspec
 
 from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Path, is_sse
-from proxy.providers.openai_request import model_of, read_text_member, read_tier, refuse_fallbacks
+from proxy.providers.openai_request import model_of, read_others, read_text_member, read_tier
 from proxy.providers.openai_response_meters import ResponseDocument, ResponseStream
 from proxy.providers.openai_response_objects import SANDBOXES, Tool, gigabytes
 from proxy.providers.prompts import texts_of
@@ -74,7 +74,6 @@ class _Operation:
         """What the request asks for."""
         members = outline(body, METERED)
         model = model_of(members, head) if self.model_required or "model" in members else ""
-        refuse_fallbacks(members, model)
         read_switch(members, "background")
         resources = _resources(members)
         references = len(resources) + ("prompt" in members and is_given(members["prompt"]))
@@ -86,6 +85,7 @@ class _Operation:
             units=units,
             media_parts=_count_media(members) + references * _REFERENCE_PARTS + parts,
             service_tier=read_tier(members),
+            others=read_others(members, model),
             resources=resources,
         )
 
@@ -142,11 +142,11 @@ def _resources(members: dict[str, msgspec.Raw]) -> tuple[str, ...]:
 
 def _allowance(members: dict[str, msgspec.Raw]) -> tuple[dict[str, int], int]:
     """Units and media parts that the tools which the provider runs are held for."""
+    most = read_count(members, "max_tool_calls", 0, MAX_OUTPUT_LIMIT)
     raw = members.get("tools")
     if raw is None:
         return {}, 0
     tools = decode(raw, _TOOLS, "tools", "Each tool must be an object with its type.")
-    most = read_count(members, "max_tool_calls", 0, MAX_OUTPUT_LIMIT)
     calls = _ASSUMED_TOOL_CALLS if most is None else min(most, _MAX_TOOL_CALLS)
     run = [tool for tool in tools or () if tool.type not in _CALLERS_TOOLS]
     if not run or not calls:
