@@ -134,6 +134,8 @@ def model_of(head: Head) -> str:
 
 def require_json_answer(head: Head, *, events: bool = False) -> None:
     """Refuses `alt` but for JSON and, where an answer can be a stream of them, `sse`: others could not be metered."""
+    if not head.query:
+        return
     asked = [value for name, value in parse_qsl(head.query, keep_blank_values=True) if name in {"alt", "$alt"}]
     if len(asked) > 1 or any(value not in ({"json", "sse"} if events else {"json"}) for value in asked):
         allowed = "`json` or `sse`" if events else "`json`"

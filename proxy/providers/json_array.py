@@ -9,9 +9,10 @@ bytes, however they are cut. Grammar: RFC 8259.
 import re
 
 _OPENING = re.compile(rb"[\[{,\]]")
-_BRACKET = re.compile(rb'["{}\[\]]')
-# As much of a string as is there, an escape only whole: possessive, so that nothing is looked at twice.
+# As much of a string as is there, an escape only whole; and all up to the next bracket, strings only whole. Both are
+# possessive, so that nothing is looked at twice.
 _STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_FLAT = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _QUOTE, _COMMA, _OPEN_ARRAY, _CLOSE_ARRAY = b'",[]'
 _OPENS, _CLOSES = b"{[", b"}]"
 
@@ -91,10 +92,11 @@ class ElementSplitter:
             if self._in_string:
                 position = self._string_end(piece, position)
                 continue
-            match = _BRACKET.search(piece, position)
-            if match is None:
+            position = _end_of(_FLAT, piece, position)
+            if position == len(piece):
                 return None
-            byte, position = piece[match.start()], match.end()
+            byte = piece[position]
+            position += 1
             if byte == _QUOTE:
                 self._in_string = True
             elif byte in _OPENS:
@@ -108,8 +110,7 @@ class ElementSplitter:
 
     def _string_end(self, piece: bytes, position: int) -> int:
         """Where the string ends, behind its quote, or the piece does."""
-        match = _STRING.match(piece, position)
-        end = position if match is None else match.end()
+        end = _end_of(_STRING, piece, position)
         if end == len(piece):
             return end
         if piece[end] == _QUOTE:
@@ -137,3 +138,9 @@ class ElementSplitter:
             self._pending = bytearray()
         else:
             self._pending += memoryview(piece)[start:]
+
+
+def _end_of(pattern: re.Pattern[bytes], piece: bytes, position: int) -> int:
+    """How far a pattern reaches that always matches."""
+    match = pattern.match(piece, position)
+    return position if match is None else match.end()
