@@ -16,7 +16,8 @@ from pathlib import Path
 
 from bench.figures import Figures, Round, load_figures, megabytes, memory_figures
 from bench.generator import Exchange, LoadFailedError, Target, learn_exchange, run_load
-from bench.names import DIRECT, OURS_WITH_TWO_WORKERS
+from bench.ledger import measure_scripts
+from bench.names import DIRECT, LEDGER, OURS, OURS_WITH_TWO_WORKERS
 from bench.native import build
 from bench.processes import (
     Cores,
@@ -30,6 +31,7 @@ from bench.processes import (
 )
 from bench.scenarios import SCENARIOS, Scenario
 from bench.subjects import SUBJECTS, Place, Running
+from bench.subjects.farebox import redis_alone
 from bench.subjects.insight import insight_figures
 
 # One client for a moment: a worker that has served calls is idle, one that has served none is not all there yet.
@@ -103,7 +105,20 @@ def measure(plan: Plan, on_load: Callable[[int, str, str], None]) -> Results:
             with contextlib.ExitStack() as stack:
                 running = _start_subjects(plan, stack, place, bench.upstream_port, results)
                 results.rounds.append(_one_round(plan, number, running, bench, on_load))
+            if OURS in plan.subjects and OURS not in results.unavailable:
+                _weigh_scripts(plan, results.rounds[-1], place)
     return results
+
+
+def _weigh_scripts(plan: Plan, one: Round, place: Path) -> None:
+    """Redis with nothing but the ledger's scripts, after the subjects are gone."""
+    directory = place / LEDGER
+    directory.mkdir()
+    with redis_alone(directory) as (port, pid, _):
+        try:
+            one.figures[OURS, LEDGER] = measure_scripts(port, pid, plan.cores)
+        except LoadFailedError as error:
+            one.failures[OURS, LEDGER] = str(error)
 
 
 def _raise_file_limit() -> None:

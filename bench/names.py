@@ -4,4 +4,5 @@ DIRECT = "direct"
 YARDSTICK = "nginx"
 BARE = "aiohttp"
 OURS = "farebox"
+LEDGER = "ledger"  # a load on Redis alone, not a scenario of calls
 OURS_WITH_TWO_WORKERS = "farebox, 2 workers"

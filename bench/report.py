@@ -131,7 +131,7 @@ def remarks(results: Results, verdicts: Sequence[Verdict]) -> list[str]:
         busy = median(results.rounds, name, "small", "busy")
         if busy is not None and busy < _SATURATED:
             said.append(f"{name}: its core was only {busy:.0%} busy with small calls; something else bounded calls/s")
-    foreign = [figures["foreign"] for one in results.rounds for figures in one.figures.values()]
+    foreign = [figures["foreign"] for one in results.rounds for figures in one.figures.values() if "foreign" in figures]
     if foreign and max(foreign) > _DISTURBED:
         share = sum(value > _DISTURBED for value in foreign) / len(foreign)
         said.append(

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from proxy.core.errors import FareboxError
 from proxy.providers.dialect import Head, Meter, Operation
@@ -156,7 +157,7 @@ def _matching(row: dict[str, Any], operations: Sequence[Operation]) -> Iterator[
                 found = re.search(_pattern(path.suffix), row["path"])
                 other = (operation.dialect == "vertex") is not (_provider(row["host"]) == "vertex")
                 if operation.method == row["method"] and ("{" in path.suffix) is templates and found and not other:
-                    yield operation, found.groupdict()
+                    yield operation, {name: unquote(value) for name, value in found.groupdict().items()}
 
 
 def _pattern(suffix: str) -> str:

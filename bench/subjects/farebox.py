@@ -88,7 +88,7 @@ def farebox_with_two_workers(place: Place) -> AbstractContextManager[Running]:
 @contextlib.contextmanager
 def _farebox(place: Place, cpus: tuple[int, ...]) -> Iterator[Running]:
     """Run Farebox with a worker on each of these CPUs, and a Redis of its own."""
-    with _redis(place.directory) as (redis_port, redis_pid, redis_version):
+    with redis_alone(place.directory) as (redis_port, redis_pid, redis_version):
         port, admin_port = free_port(), free_port()
         configuration = place.directory / "farebox.toml"
         configuration.write_text(
@@ -116,12 +116,12 @@ def _farebox(place: Place, cpus: tuple[int, ...]) -> Iterator[Running]:
                 authorization=f"Bearer {key}",
                 versions=redis_version,
                 log=log,
-                insight=lambda: look(redis_port, admin_port, _ENVIRONMENT["FAREBOX_ADMIN_TOKEN"]),
+                insight=lambda: look(admin_port, _ENVIRONMENT["FAREBOX_ADMIN_TOKEN"]),
             )
 
 
 @contextlib.contextmanager
-def _redis(directory: Path) -> Iterator[tuple[int, int, dict[str, str]]]:
+def redis_alone(directory: Path) -> Iterator[tuple[int, int, dict[str, str]]]:
     """Run a Redis as production has it (append-only file, never evicting); yields port, pid and version."""
     program = _redis_program()
     port, log = free_port(), directory / "redis.log"
