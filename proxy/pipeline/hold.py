@@ -20,6 +20,7 @@ from proxy.core.outcomes import UNKNOWN, Extended, Gone, Held, HoldRequest, Refu
 from proxy.pipeline.admit import hold_bound_microcredits, refusal, tokens_taken
 from proxy.pipeline.ended import CreditsExhausted, count_call, outcome_of
 from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record, output_so_far
+from proxy.pipeline.refine import refine
 from proxy.pipeline.resources import Resources, Unfinished
 from proxy.pipeline.strict import afford, limit_output
 from proxy.providers.dialect import FREE
@@ -290,6 +291,10 @@ class Hold:
             if isinstance(answer, Refused):
                 if self._credits.strict and (limit := afford(call, answer)) is not None:
                     self.token_limit = limit
+                    self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
+                    tokens = tokens_taken(call.ask, len(call.body), call.tariff)
+                    continue
+                if not self._credits.strict and await refine(call, answer, self._credits.counter):
                     self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
                     tokens = tokens_taken(call.ask, len(call.body), call.tariff)
                     continue

@@ -16,6 +16,7 @@ from proxy.core.settlement import Facts, counted_usage, settlement_basis
 from proxy.pipeline.parting import FREE as FREE_WHEN_LEFT
 from proxy.pipeline.parting import policy_of
 from proxy.providers.dialect import FREE
+from proxy.providers.estimates import count_input, count_output
 
 if TYPE_CHECKING:
     from proxy.core.usage import Usage
@@ -143,15 +144,11 @@ def _reported(meter: Meter | None) -> Usage | None:
 
 async def _counted(call: Call, counter: TokenCounter) -> Usage:
     """The prompt and the relayed output counted by tiktoken, off the event loop; one side may be reported."""
-    meter = call.meter
+    meter, model = call.meter, call.route.own_model or call.ask.model
     partial = meter.partial if meter else None
     input_tokens = output_tokens = 0
     if partial is None:
-        input_tokens = await counter.count(call.operation.prompt_text(call.body), call.ask.model)
-    if meter is not None and meter.output_bytes:
-        text = meter.output_text
-        output_tokens = await counter.count(text, call.ask.model)
-        kept = len(text.encode("utf-8", "replace"))
-        if 0 < kept < meter.output_bytes:  # the tally is bounded: what it dropped is counted at the same density
-            output_tokens = -(-output_tokens * meter.output_bytes // kept)
+        input_tokens = await count_input(counter, call.operation, call.body, model)
+    if meter is not None and (meter.output_bytes or meter.output_calls):
+        output_tokens = await count_output(counter, meter, model)
     return counted_usage(partial, input_tokens, output_tokens)
