@@ -33,12 +33,14 @@ def test_the_largest_of_all_output_limits_counts_and_an_endless_one_is_none() ->
     assert refused(body(n_predict=10**8)) == "n_predict"
 
 
-def test_no_other_model_may_answer_than_the_one_that_is_priced() -> None:
-    for models in (["m", "x"], ["x"], "x", [5], {}):
-        assert refused(body(models=models)) == "models"
+def test_models_that_may_answer_in_anothers_place_are_named() -> None:
+    assert CHAT.read(body(models=["m", "x", "y", "x"])).others == ("x", "y")
     for models in (["m"], ["m", "m"], [], None):
-        assert CHAT.read(body(models=models)).model == "m"
+        assert CHAT.read(body(models=models)).others == ()
+    for models in ("x", [5], {}, [""], ["a\nb"], ["x" * 257], [f"model-{number}" for number in range(17)]):
+        assert refused(body(models=models)) == "models"
     assert refused(body(Models=["x"])) == "Models"
+    assert refused(body()[:-1] + b',"models":[],"models":["x"]}') == "models"
 
 
 def test_the_tier_is_a_short_word() -> None:

@@ -115,7 +115,8 @@ def test_members_that_cost_are_read_strictly() -> None:
         ("background", "x"),
     ):
         assert refused(body(**{name: value})) == name
-    assert refused(body(models=["gpt-6"])) == "models"
+    assert refused(body(models="gpt-6")) == "models"
+    assert read(models=["gpt-6"]).others == ("gpt-6",)
     assert refused(body(MODEL="x")) == "MODEL"
     assert refused(body()[:-1] + b',"max_output_tokens":1,"max_output_tokens":9999}') == "max_output_tokens"
     assert refused(b"[]") is None
