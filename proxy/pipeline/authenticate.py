@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from proxy.pipeline.exchange import RawHeaders
 
 _HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
+# AWS's SDKs send a Bearer over TLS only; without, an API key can stand where they have the id of an access key, which they
+# send in the clear as well. Their signature proves nothing here: it is made for the provider's address, and dropped.
+_AWS_SCHEME = b"aws4-hmac-sha256"
+_AWS_KEY_ID = re.compile(rb"\s*Credential=([^/,\s]+)/")
 _MAX_CREDENTIAL_BYTES = 512
 _MAX_QUERY_MEMBERS = 100
 
@@ -46,6 +51,8 @@ def _keys_in(query: str) -> list[bytes]:
 
 def _bearer(value: bytes) -> bytes:
     scheme, _, credential = value.partition(b" ")
+    if scheme.lower() == _AWS_SCHEME and (key_id := _AWS_KEY_ID.match(credential)):
+        return key_id[1]
     if scheme.lower() != b"bearer":
         msg = "The Authorization header must be: Bearer followed by an API key."
         raise InvalidKey(msg)

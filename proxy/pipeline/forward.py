@@ -24,30 +24,35 @@ log = logging.getLogger("farebox.forward")
 _MEMBER = re.compile(r"[A-Za-z0-9\-._~!$'()*+,;:@/?=%\[\]]*")
 
 
-async def open_upstream(call: Call) -> UpstreamExchange:
-    """The exchange with the provider, with nothing sent yet."""
-    route = call.route
-    endpoint = route.endpoint
-    method = call.operation.method
-    target = target_for(call, route)
-    if route.own_model is None:
-        body = call.operation.outgoing(call.body, call.ask)
-    else:
-        body = call.operation.outgoing(call.body, call.ask, route.own_model)
-    headers = request_headers(call, endpoint, with_body=bool(body))
-    if endpoint.signer is not None:
-        headers += await _signed(endpoint.signer, method, endpoint.origin + target, headers, body)
-    return endpoint.client.open(method.encode(), target.encode("ascii"), headers, body)
+def open_upstream(call: Call) -> UpstreamExchange:
+    """The exchange with the provider of `call.route`, with nothing sent yet; for a provider whose key is sent as it is."""
+    endpoint = call.route.endpoint
+    target, headers, body = _request(call)
+    return endpoint.client.open(call.operation.method.encode(), target.encode("ascii"), headers, body)
 
 
-async def _signed(signer: Signer, method: str, url: str, headers: RawHeaders, body: bytes) -> RawHeaders:
+async def open_signed(call: Call, signer: Signer) -> UpstreamExchange:
+    """The same for a provider whose calls are signed; signing may wait. Raises UpstreamFailed where it cannot be done."""
+    endpoint, method = call.route.endpoint, call.operation.method
+    target, headers, body = _request(call)
     try:
-        return await signer.headers(method, url, headers, body)
+        headers += await signer.headers(method, endpoint.origin + target, headers, body)
     except SigningError as error:
         log.error("a call could not be signed: %s", error)  # noqa: TRY400 - the message says it all
         raise UpstreamFailed(
             "The credential for the model provider could not be had.", code="upstream_credential"
         ) from error
+    return endpoint.client.open(method.encode(), target.encode("ascii"), headers, body)
+
+
+def _request(call: Call) -> tuple[str, RawHeaders, bytes]:
+    """Target, headers and body for the provider."""
+    route = call.route
+    if route.own_model is None:
+        body = call.operation.outgoing(call.body, call.ask)
+    else:
+        body = call.operation.outgoing(call.body, call.ask, route.own_model)
+    return target_for(call, route), request_headers(call, route.endpoint, with_body=bool(body)), body
 
 
 def request_headers(call: Call, endpoint: Endpoint, *, with_body: bool = True) -> RawHeaders:
@@ -74,7 +79,10 @@ def target_for(call: Call, route: Route) -> str:
             # Our credential may open several projects, and a caller must not choose which one pays.
             raise NotFound("This path names a project, and the configuration of its provider names none.")
         raw = {name: endpoint.parts.get(name, value) for name, value in target.raw.items()}
-        if route.own_model is not None:
+        if endpoint.dialect == "bedrock":
+            # As AWS's own SDKs write it: only of that spelling is it certain which path a signature is checked for.
+            raw["model"] = quote(route.own_model or target.params["model"], safe="")
+        elif route.own_model is not None:
             raw |= {name: quote(route.own_model, safe=":@") for name in raw if name in MODEL_PARTS}
         path = endpoint.base_path + fill(target.suffix, raw)
     return path + _query(call.exchange.query, endpoint.allowed_query) if call.exchange.query else path

@@ -84,8 +84,8 @@ def anthropic_messages() -> list[Exchange]:
 
 
 def bedrock() -> list[Exchange]:
-    """Bedrock's own operations, streams included."""
-    return [exchange for exchange in every_exchange() if exchange.host.startswith("bedrock-runtime.")]
+    """Bedrock's own operations, streams included, behind another gateway too."""
+    return [exchange for exchange in every_exchange() if "/model/" in exchange.path and "/converse" in exchange.path]
 
 
 def cohere() -> list[Exchange]:

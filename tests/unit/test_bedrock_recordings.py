@@ -23,7 +23,7 @@ TORN_REQUESTS = {"6265c840932f"}
 
 
 def operation_of(exchange: Exchange) -> tuple[Operation, Head]:
-    _, _, model, name = exchange.path.split("/")
+    model, name = exchange.path.split("/")[-2:]
     return (CONVERSE_STREAM if name == "converse-stream" else CONVERSE), Head(params={"model": unquote(model)})
 
 
