@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
 from proxy.core.ids import new_call_id
 from proxy.pipeline.admit import hold_bound_microcredits, rate_limit_headers
+from proxy.pipeline.alternatives import at_dearest
 from proxy.pipeline.attempts import first_answer
 from proxy.pipeline.authenticate import credential_of
 from proxy.pipeline.call import Call
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from proxy.accounts.authenticator import Authenticator
+    from proxy.accounts.caller import Caller
     from proxy.config import Config
     from proxy.core.clock import Clock
     from proxy.core.pricing import Tariff
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from proxy.pipeline.health import Health
     from proxy.pipeline.hold import Credits, Hold
     from proxy.pipeline.models import Models, Wanted
-    from proxy.pipeline.paths import Paths
+    from proxy.pipeline.paths import Paths, Target
     from proxy.pipeline.route import Router
     from proxy.pipeline.upstream.exchange import Exchange as UpstreamExchange
     from proxy.providers.dialect import Ask
@@ -142,6 +144,8 @@ class Pipeline:
             keeper = await self._credits.resources.provider_of(caller.account_id, ask.resources, target.provider)
             target = replace(target, provider=keeper)
         candidates = self.router.find(target, ask.model, at_ms)
+        if ask.others:
+            candidates = self._at_dearest(candidates, target, ask, caller, at_ms)
         route, tariff = self._dearest(candidates, ask, len(body), caller.markup_ppm)
         return Call(
             call_id=call_id,
@@ -161,6 +165,12 @@ class Pipeline:
             trace_id=trace_id,
             tags=tags,
         )
+
+    def _at_dearest(self, candidates: Candidates, target: Target, ask: Ask, caller: Caller, at_ms: int) -> Candidates:
+        """The candidates of a request that lets other models answer too, at the dearest price of them all."""
+        for other in ask.others:
+            check_model_allowed(caller, other)
+        return at_dearest(candidates, [self.router.find(target, other, at_ms) for other in ask.others])
 
     def _dearest(
         self, candidates: Candidates, ask: Ask, body_bytes: int, markup_ppm: int | None
@@ -215,5 +225,5 @@ class Pipeline:
             log.debug("call %s: the client left before it was told: %s", call_id, error.code)
 
     def _dialect_of(self, exchange: Exchange) -> str:
-        wanted = self._models.wanted(exchange)
+        wanted = self._models.wanted(exchange) if exchange.method == "GET" else None
         return self._paths.dialect_of(exchange) if wanted is None else wanted.dialect

@@ -12,14 +12,15 @@ import msgspec
 from proxy.core.errors import InvalidRequest
 from proxy.core.usage import Usage
 from proxy.providers.anthropic_request import (
-    MODE_MEMBERS,
+    COST_MEMBERS,
+    read_others,
     read_resources,
     read_searches,
     read_tier,
 )
 from proxy.providers.anthropic_usage import Report
 from proxy.providers.clamping import with_limit
-from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Path, is_sse
+from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Operation, Path, is_sse
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.prompts import count_media, texts_of
 from proxy.providers.reading import (
@@ -34,7 +35,7 @@ from proxy.providers.reading import (
 )
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
-METERED = frozenset(("model", "messages", "system", "stream", "max_tokens", *MODE_MEMBERS))
+METERED = frozenset(("model", "messages", "system", "stream", "max_tokens", *COST_MEMBERS))
 
 
 class _Container(msgspec.Struct, gc=False):
@@ -111,14 +112,16 @@ class Messages:
         limit = read_count(members, "max_tokens", 0, MAX_OUTPUT_LIMIT)
         if limit is None:
             raise InvalidRequest("The member `max_tokens` is required.", param="max_tokens")
+        model = read_model(members)
         return Ask(
-            model=read_model(members),
+            model=model,
             stream=read_switch(members, "stream"),
             output_limit=limit,
             units=read_searches(members),
             media_parts=count_media(messages),
             service_tier=read_tier(members),
             resources=read_resources(members),
+            others=read_others(members, model),
         )
 
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - see meter
@@ -129,9 +132,10 @@ class Messages:
         """See `clamping.Clamps`."""
         return with_limit(body, ("max_tokens",), "max_tokens", limit)
 
-    def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - other dialects have something to ask for
+    def meter(self, ask: Ask, content_type: bytes) -> Meter:
         """A meter for a stream or for one document."""
-        return _Stream() if is_sse(content_type) else _Document()
+        others = bool(ask.others)
+        return _Stream(others=others) if is_sse(content_type) else _Document(others=others)
 
     def prompt_text(self, body: bytes) -> str:
         """System prompt, messages and tools."""
@@ -141,7 +145,7 @@ class Messages:
 class CountTokens(Messages):
     """`POST /v1/messages/count_tokens`: free, so what its model or its limit is does not matter for money."""
 
-    paths = (Path("/v1/messages/count_tokens", "/v1/messages/count_tokens"),)
+    paths: tuple[Path, ...] = (Path("/v1/messages/count_tokens", "/v1/messages/count_tokens"),)
     billing = FREE
 
     def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:  # noqa: ARG002 - everything is in the body
@@ -174,7 +178,11 @@ def _kept_as(holder: _Message | _Start | _Delta | None) -> str | None:
 class _Document(PlainMeter):
     """A plain answer."""
 
-    __slots__ = ()
+    __slots__ = ("_others",)
+
+    def __init__(self, *, others: bool) -> None:
+        super().__init__()
+        self._others = others
 
     def _read(self, document: bytearray) -> None:
         try:
@@ -187,7 +195,7 @@ class _Document(PlainMeter):
         self.error = message.type == "error"
         self.resource = _kept_as(message)
         if is_given(message.usage):
-            report = Report()
+            report = Report(others=self._others)
             report.add(message.usage)
             self.usage, self.partial, self.flag = report.read(final=True)
             self.service_tier = report.service_tier
@@ -215,9 +223,9 @@ class _Stream(StreamMeter):
 
     __slots__ = ("_report",)
 
-    def __init__(self) -> None:
+    def __init__(self, *, others: bool) -> None:
         super().__init__()
-        self._report = Report()
+        self._report = Report(others=others)
 
     def _event(self, data: bytes) -> bool:
         try:
@@ -261,5 +269,5 @@ class _Stream(StreamMeter):
         self._read_kind(figures.type, figures.usage)
 
 
-OPERATIONS = (Messages(), CountTokens())
+OPERATIONS: tuple[Operation, ...] = (Messages(), CountTokens())
 """What is open of Anthropic's interface."""

@@ -1,15 +1,16 @@
-"""The members of an Anthropic request that decide what it may cost beside its tokens: modes and server tools.
+"""The members of an Anthropic request that decide what it may cost beside its tokens: modes, server tools, other models.
 
 Sources: https://docs.anthropic.com/en/api/messages, https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool
-(`max_uses`).
+(`max_uses`), https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback (`fallbacks`).
 """
 
 import msgspec
 
 from proxy.providers.anthropic_usage import tier_of
-from proxy.providers.reading import decode
+from proxy.providers.reading import decode, other_models
+from proxy.providers.usage_reading import is_given
 
-MODE_MEMBERS = ("speed", "inference_geo")
+COST_MEMBERS = ("speed", "inference_geo", "fallbacks")
 # Without `max_uses` a call searches as often as its rounds allow: Anthropic pauses a turn after ten of them
 # (https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons#pause-turn).
 UNBOUND_SEARCHES = 10
@@ -23,12 +24,17 @@ class _Tool(msgspec.Struct, gc=False):
     max_uses: int | None = None
 
 
+class _Fallback(msgspec.Struct, gc=False):
+    model: str
+
+
 class _Container(msgspec.Struct, gc=False):
     id: str | None = None
 
 
 _WORD: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 _TOOLS: msgspec.json.Decoder[list[_Tool] | None] = msgspec.json.Decoder(list[_Tool] | None)
+_FALLBACKS: msgspec.json.Decoder[list[_Fallback] | str | None] = msgspec.json.Decoder(list[_Fallback] | str | None)
 _CONTAINER: msgspec.json.Decoder[str | _Container | None] = msgspec.json.Decoder(str | _Container | None)
 
 
@@ -62,3 +68,17 @@ def read_resources(members: dict[str, msgspec.Raw]) -> tuple[str, ...]:
     container = decode(raw, _CONTAINER, "container", "`container` must be an id or an object with an id.")
     name = container.id if isinstance(container, _Container) else container
     return () if name is None else (name,)
+
+
+def read_others(members: dict[str, msgspec.Raw], model: str) -> tuple[str, ...]:
+    """The models that may answer where the one that is asked for declines.
+
+    The provider's own choice (`"default"`) is not known beforehand: the usage says then that another model answered.
+    """
+    raw = members.get("fallbacks")
+    if raw is None or not is_given(raw):
+        return ()
+    named = decode(raw, _FALLBACKS, "fallbacks", "`fallbacks` must be an array of objects with a model, or `default`.")
+    if not isinstance(named, list):
+        return ()
+    return other_models([entry.model for entry in named], model, "fallbacks")

@@ -18,6 +18,7 @@ https://platform.claude.com/docs/en/manage-claude/data-residency (1.1 times). To
 
 # Rounds of sampling whose tokens are in the totals, and those that are beside them at the same rates.
 _IN_TOTALS, _BESIDE_TOTALS = "message", "compaction"
+_FALLBACK = "fallback_message"  # in the totals too, by another model
 
 
 class _CacheCreation(msgspec.Struct, gc=False):
@@ -64,11 +65,15 @@ _decode = msgspec.json.Decoder(_Usage).decode
 
 
 class Report:
-    """The figures of one answer as far as they were reported. One that is not believable spoils the report for good."""
+    """The figures of one answer as far as they were reported. One that is not believable spoils the report for good.
 
-    __slots__ = ("_figures", "_flag", "_iterations", "_modes")
+    `others`: the call named other models that may answer, and is charged at the dearest of them.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_covered", "_figures", "_flag", "_iterations", "_modes")
+
+    def __init__(self, *, others: bool = False) -> None:
+        self._covered = {_IN_TOTALS, _BESIDE_TOTALS, _FALLBACK} if others else {_IN_TOTALS, _BESIDE_TOTALS}
         self._figures: dict[str, int] = {}
         self._iterations: list[_Iteration] = []
         self._modes: dict[str, str] = {}
@@ -133,7 +138,7 @@ class Report:
 
     def _foreign_rounds(self) -> str | None:
         """Why the charge cannot follow from the counters: another model worked for the answer, at rates of its own."""
-        kinds = {round_.type for round_ in self._iterations} - {_IN_TOTALS, _BESIDE_TOTALS}
+        kinds = {round_.type for round_ in self._iterations} - self._covered
         return f"another model's work is billed beside these figures: {min(kinds)[:32]}" if kinds else None
 
 

@@ -48,6 +48,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     counter: characters, seconds, images. `usage_asked` says that the caller wants the stream's usage chunk for itself.
     `media_parts` counts the parts whose tokens do not follow from their bytes: images, audio, files. `service_tier` is
     the tier asked for, in the provider's own word. `resources` are ids of stored objects that the request refers to.
+    `others` are models that the request lets the provider answer with in its model's place: it costs what the dearest does.
     """
 
     model: str
@@ -60,6 +61,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     media_parts: int = 0
     service_tier: str | None = None
     resources: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 class Meter(Protocol):

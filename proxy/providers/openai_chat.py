@@ -18,9 +18,9 @@ from proxy.providers.openai_events import Answer, Chunk, Figures, read_text
 from proxy.providers.openai_request import (
     LIMIT_NAMES,
     model_of,
+    read_others,
     read_output_limit,
     read_tier,
-    refuse_fallbacks,
     usage_asked,
     with_usage_asked,
 )
@@ -65,7 +65,6 @@ class ChatCompletions:
         if messages is None or not is_array(messages):
             raise InvalidRequest("`messages` must be an array.", param="messages")
         model = model_of(members, head)
-        refuse_fallbacks(members, model)
         searches = members.get("web_search_options")
         return Ask(
             model=model,
@@ -76,6 +75,7 @@ class ChatCompletions:
             usage_asked=usage_asked(members),
             media_parts=count_media(messages),
             service_tier=read_tier(members),
+            others=read_others(members, model),
         )
 
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:

@@ -15,9 +15,9 @@ from proxy.providers.openai_request import (
     Inputs,
     model_of,
     read_inputs,
+    read_others,
     read_output_limit,
     read_tier,
-    refuse_fallbacks,
     usage_asked,
 )
 from proxy.providers.reading import read_count, read_switch, top_level
@@ -39,7 +39,6 @@ class Completions(ChatCompletions):
         """What the request asks for."""
         members = top_level(body, METERED)
         model = model_of(members, head)
-        refuse_fallbacks(members, model)
         candidates = max(
             read_count(members, "n", 1, MAX_CHOICES) or 1, read_count(members, "best_of", 1, MAX_CHOICES) or 1
         )
@@ -52,6 +51,7 @@ class Completions(ChatCompletions):
             usage_asked=usage_asked(members),
             media_parts=prompts.media,
             service_tier=read_tier(members),
+            others=read_others(members, model),
         )
 
     def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - the older name only

@@ -19,10 +19,10 @@ from proxy.core.usage import Usage
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.meters import MAX_PLAIN_BYTES, PlainMeter, StreamMeter
 from proxy.providers.multipart import Form, is_multipart, read_form, with_field
-from proxy.providers.openai_request import checked_model, model_of, read_text_member
+from proxy.providers.openai_request import model_of, read_text_member
 from proxy.providers.openai_token_usage import read_raw_tokens
 from proxy.providers.prompts import texts_of
-from proxy.providers.reading import decode, is_array, read_count, read_switch, top_level, with_model
+from proxy.providers.reading import checked_model, decode, is_array, read_count, read_switch, top_level, with_model
 from proxy.providers.sse import Splitter
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 

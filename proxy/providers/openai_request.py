@@ -11,7 +11,7 @@ import msgspec
 
 from proxy.core.errors import InvalidRequest
 from proxy.providers.dialect import Head
-from proxy.providers.reading import MAX_MODEL_CHARS, MAX_OUTPUT_LIMIT, decode, read_count, read_model
+from proxy.providers.reading import MAX_OUTPUT_LIMIT, checked_model, decode, other_models, read_count, read_model
 from proxy.providers.usage_reading import is_given
 
 # Above OpenAI's own bounds (2,048 inputs of embeddings): more would only be refused there.
@@ -42,13 +42,6 @@ def model_of(members: dict[str, msgspec.Raw], head: Head) -> str:
     if not head.params:
         return read_model(members)
     return checked_model(head.params["model"]) if "model" in head.params else read_model(members)
-
-
-def checked_model(model: str) -> str:
-    """A model's name from outside the JSON body: 1 to 256 printable characters."""
-    if not model or len(model) > MAX_MODEL_CHARS or not model.isprintable():
-        raise InvalidRequest(f"`model` must be 1 to {MAX_MODEL_CHARS} printable characters.", param="model")
-    return model
 
 
 def resource_of(head: Head, name: str) -> str:
@@ -93,15 +86,13 @@ def read_output_limit(members: dict[str, msgspec.Raw]) -> int | None:
     return largest
 
 
-def refuse_fallbacks(members: dict[str, msgspec.Raw], model: str) -> None:
-    """Raises InvalidRequest where another model may answer: the call is held and charged at the price of the one it names."""
+def read_others(members: dict[str, msgspec.Raw], model: str) -> tuple[str, ...]:
+    """The models that may answer in the place of the one that is asked for, as OpenRouter knows them."""
     raw = members.get("models")
     if raw is None or not is_given(raw):
-        return
+        return ()
     names = decode(raw, _NAMES, "models", "`models` must be an array of strings.")
-    if any(name != model for name in names or ()):
-        message = "`models` names other models than `model`: a call is charged at one model's price, so leave it out."
-        raise InvalidRequest(message, param="models")
+    return other_models(names or (), model, "models")
 
 
 def usage_asked(members: dict[str, msgspec.Raw]) -> bool:

@@ -18,6 +18,7 @@ from proxy.providers.shortening import shortened
 # Above any model's limit; what is larger is a mistake or an attack, and would only be refused as unaffordable.
 MAX_OUTPUT_LIMIT = 10_000_000
 MAX_MODEL_CHARS = 256
+MAX_OTHERS = 16
 _LARGE_BYTES = 64 * 1024
 
 T = TypeVar("T")
@@ -81,6 +82,21 @@ def read_model(members: dict[str, msgspec.Raw]) -> str:
     if not model or len(model) > MAX_MODEL_CHARS or not model.isprintable():
         raise InvalidRequest(f"`model` must be 1 to {MAX_MODEL_CHARS} printable characters.", param="model")
     return model
+
+
+def checked_model(model: str, member: str = "model") -> str:
+    """A model's name from elsewhere than the member `model`: 1 to 256 printable characters."""
+    if not model or len(model) > MAX_MODEL_CHARS or not model.isprintable():
+        raise InvalidRequest(f"`{member}` must be 1 to {MAX_MODEL_CHARS} printable characters.", param=member)
+    return model
+
+
+def other_models(names: Iterable[str], model: str, member: str) -> tuple[str, ...]:
+    """The models beside the one that is asked for, each once; raises InvalidRequest for too many, or for no names."""
+    others = {checked_model(name, member): None for name in names if name != model}
+    if len(others) > MAX_OTHERS:
+        raise InvalidRequest(f"`{member}` must name at most {MAX_OTHERS} models.", param=member)
+    return tuple(others)
 
 
 def with_model(body: bytes, model: str) -> bytes:

@@ -93,3 +93,13 @@ def test_counting_is_free_and_its_answer_uses_nothing() -> None:
 def test_batches_and_the_old_completions_are_not_open() -> None:
     suffixes = {path.suffix for operation in OPERATIONS for path in operation.paths}
     assert suffixes == {"/v1/messages", "/v1/messages/count_tokens"}
+
+
+def test_other_models_that_may_answer_are_told_once_each() -> None:
+    assert read(fallbacks=[{"model": "b", "max_tokens": 3}, {"model": "claude"}, {"model": "b"}]).others == ("b",)
+    assert read(fallbacks="default").others == read(fallbacks=None).others == read().others == ()
+    odd: list[Any] = [5, [{}], [{"model": 5}], [{"model": ""}], [{"model": f"m{number}"} for number in range(17)]]
+    for fallbacks in odd:
+        with pytest.raises(InvalidRequest) as caught:
+            read(fallbacks=fallbacks)
+        assert caught.value.param == "fallbacks"

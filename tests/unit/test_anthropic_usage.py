@@ -49,6 +49,16 @@ def test_another_models_rounds_are_told_beside_the_figures(kind: str) -> None:
     assert kind in flag
 
 
+def test_a_model_that_the_request_named_is_in_the_figures() -> None:
+    made = Report(others=True)
+    rounds = [round_of("message"), round_of("fallback_message", model="claude-opus-9")]
+    made.add(msgspec.Raw(json.dumps({**FIGURES, "iterations": rounds}).encode()))
+    usage, _, flag = made.read(final=True)
+    assert flag is None
+    assert usage is not None
+    assert usage.counters == COUNTERS
+
+
 @pytest.mark.parametrize(
     "rounds", [[round_of("compaction", input_tokens=-1)], [round_of("compaction", output_tokens="5")], 5, [5]]
 )
