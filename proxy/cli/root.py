@@ -25,6 +25,7 @@ COMMANDS = {
     "balance": ("proxy.cli.credit", "balance", "What an account has, and what its open calls hold."),
     "usage": ("proxy.cli.history", "usage", "An account's usage records, newest first."),
     "ledger": ("proxy.cli.history", "ledger", "An account's ledger entries, newest first."),
+    "price": ("proxy.cli.price", "price", "What models cost: list, show, set, import, check."),
     "audit": ("proxy.cli.books", "audit", "Prove that every balance is the sum of its ledger entries."),
     "rebuild": ("proxy.cli.books", "rebuild", "Restore Redis from the database."),
     "worker": ("proxy.cli.serve", "worker", "One worker alone (for Kubernetes and the like)."),

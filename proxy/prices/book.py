@@ -91,14 +91,25 @@ class PriceBook:
         book = self.book_provider(provider)
         return None if book is None else self.shipped.find(book, model)
 
+    def named_price(self, provider: str, entry: Entry, at_ms: int) -> Price | None:
+        """The shipped price of an entry at an instant, whatever the configuration says."""
+        quote, mark, _ = entry.quote(at_ms)
+        book = self.book_provider(provider)
+        if not quote.plain or book is None:
+            return None
+        return make_price(quote, self._terms(book, entry, mark, entry.model))
+
+    def _terms(self, book: str, entry: Entry, mark: str, model: str) -> Terms:
+        source = entry.source or next(iter(self.shipped.sections[book].sources), "")
+        return Terms(model, f"book-{self.shipped.header.book}{mark}", self._rules.assumed_output_tokens, source)
+
     def _find(self, provider: str, names: tuple[str, ...], at_ms: int) -> tuple[Price | None, int]:
         override = best_match(self.overrides, provider, names)
         if override is not None:
             return self._overridden(override, provider, names, at_ms)
         found = self._shipped_quote(provider, names, at_ms)
         if found is not None:
-            quote, version, until_ms, source = found
-            terms = Terms(names[0], version, self._rules.assumed_output_tokens, source)
+            quote, terms, until_ms = found
             return make_price(quote, terms), until_ms
         if EVERYTHING in self.overrides:
             return self._overridden(self.overrides[EVERYTHING], provider, names, at_ms)
@@ -116,7 +127,7 @@ class PriceBook:
                     return None, until_ms
             else:
                 quote, until_ms = merged(base[0], quote), min(until_ms, base[2])
-                version += f"+{base[1]}"
+                version += f"+{base[1].version}"
         assumed = override.assumed_output_tokens
         if assumed is None:
             assumed = self._rules.assumed_output_tokens
@@ -124,8 +135,8 @@ class PriceBook:
         terms = Terms(model, version, assumed, "the configuration", any_tier=not override.extends)
         return make_price(quote, terms), until_ms
 
-    def _shipped_quote(self, provider: str, names: tuple[str, ...], at_ms: int) -> tuple[Quote, str, int, str] | None:
-        """The shipped rates: quote, version, until when they stand, source."""
+    def _shipped_quote(self, provider: str, names: tuple[str, ...], at_ms: int) -> tuple[Quote, Terms, int] | None:
+        """The shipped rates of a model, what else makes its price, and until when they stand."""
         book = self.book_provider(provider)
         if book is None:
             return None
@@ -135,8 +146,7 @@ class PriceBook:
                 continue
             quote, mark, until_ms = entry.quote(at_ms)
             if quote.plain:
-                source = entry.source or next(iter(self.shipped.sections[book].sources), "")
-                return quote, f"book-{self.shipped.header.book}{mark}", until_ms, source
+                return quote, self._terms(book, entry, mark, names[0]), until_ms
         return None
 
     def _by_policy(self, provider: str, at_ms: int) -> Price | None:

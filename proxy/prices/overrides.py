@@ -210,6 +210,6 @@ def _digest(first: Sheet, services: Mapping[str, list[Period]], later: list[dict
 
 
 def merged(base: Quote, change: Quote) -> Quote:
-    """The shipped rates with what an override names in their place."""
+    """The shipped rates with what an override names in their place, in every service tier that it does not name itself."""
     tiers = {name: {**sheet, **change.plain} for name, sheet in base.service_tiers.items()}
     return Quote({**base.plain, **change.plain}, {**tiers, **change.service_tiers}, base.minimums)
