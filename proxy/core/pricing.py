@@ -165,6 +165,12 @@ class Tariff:
         price = self._price_of(usage, service_tier)
         return self._to_microcredits(_sum(price, usage.counters), price.scale)
 
+    def bill(self, usage: Usage, service_tier: str | None = None) -> tuple[int, int]:
+        """Cost (nano-USD) and charge (microcredits) of this usage in one go. Raises Unpriced."""
+        price = self.price if self.price.flat else self._price_of(usage, service_tier)
+        total = _sum(price, usage.counters)
+        return -(-total // (UNITS_PER_RATE * price.scale)), self._to_microcredits(total, price.scale)
+
     def hold_microcredits(
         self,
         input_tokens: int,
@@ -179,6 +185,9 @@ class Tariff:
         unknown, all of them), of the service tiers the plain one and the one that was asked for. Raises Unpriced.
         """
         price = self.price
+        if price.flat and not units and not price.request_fee:  # most calls: nothing to compare
+            tokens = input_tokens * price.dearest_input + output_tokens * price.dearest_output
+            return self._to_microcredits(tokens, price.scale)
         candidates = [price] if price.flat else price.at_most(input_tokens or None, service_tier)
         bounds = [
             self._to_microcredits(

@@ -120,13 +120,20 @@ def rate_limit_headers(standings: Sequence[Standing], dialect: str, now_ms: int)
 
     OpenAI's say the time until a limit is whole again, Anthropic's the instant (RFC 3339), as both document.
     """
+    requests: Standing | None = None
+    tokens: Standing | None = None
+    for standing in standings:
+        kind = standing.limit.kind
+        if kind == REQUESTS:
+            if requests is None or standing.remaining < requests.remaining:
+                requests = standing
+        elif kind == TOKENS and (tokens is None or standing.remaining < tokens.remaining):
+            tokens = standing
     headers: RawHeaders = []
-    for kind, (limit, remaining, reset) in _HEADER_NAMES["anthropic" if dialect == "anthropic" else "openai"].items():
-        tightest: Standing | None = None
-        for standing in standings:
-            if standing.limit.kind == kind and (tightest is None or standing.remaining < tightest.remaining):
-                tightest = standing
+    names = _HEADER_NAMES["anthropic" if dialect == "anthropic" else "openai"]
+    for tightest in (requests, tokens):
         if tightest is not None:
+            limit, remaining, reset = names[tightest.limit.kind]
             headers.append((limit, b"%d" % tightest.limit.ceiling))
             headers.append((remaining, b"%d" % max(tightest.remaining, 0)))
             reset_ms = tightest.reset_ms or 0

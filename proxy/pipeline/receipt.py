@@ -77,7 +77,17 @@ async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, 
     meter = call.meter
     record.outcome = call.outcome or records.UPSTREAM_FAILED
     reported = _reported(meter)
-    record.settlement_basis = basis = settlement_basis(_facts(call, record.outcome, reported))
+    if (
+        record.outcome == records.COMPLETED
+        and reported is not None
+        and meter is not None
+        and meter.flag is None
+        and call.operation.billing != FREE
+    ):
+        basis = records.REPORTED  # nearly every call; what `settlement_basis` says to these facts
+    else:
+        basis = settlement_basis(_facts(call, record.outcome, reported))
+    record.settlement_basis = basis
     try:
         if basis in _WITH_FIGURES and reported is not None:
             _price(record, call, reported)
@@ -109,8 +119,7 @@ def price_usage(record: UsageRecord, tariff: Tariff, usage: Usage, service_tier:
     record.usage = usage.counters
     record.input_tokens = usage.input_tokens
     record.output_tokens = usage.output_tokens
-    record.cost_nano_usd = tariff.cost_nano_usd(usage, service_tier)
-    record.charge_microcredits = tariff.charge_microcredits(usage, service_tier)
+    record.cost_nano_usd, record.charge_microcredits = tariff.bill(usage, service_tier)
 
 
 def _price(record: UsageRecord, call: Call, usage: Usage) -> None:
