@@ -151,6 +151,11 @@ def test_images_count_as_media_and_not_as_bytes() -> None:
             assert ask.input_bound == len(request) - 5002
 
 
+def test_an_escaped_name_hides_no_medium() -> None:
+    request = b'{"contents":[{"parts":[{"file\\u0044ata":{"fileUri":"https://youtu.be/x"}}]}]}'
+    assert PLAIN.read(request, HEAD).input_bound == CONTEXT_TOKENS
+
+
 def test_sound_and_documents_are_their_bytes_and_files_the_context() -> None:
     request = body(contents=with_part(inlineData={"mimeType": "audio/mp3", "data": "A" * 5000}))
     assert PLAIN.read(request, HEAD).input_bound == len(request)
