@@ -8,21 +8,25 @@ https://ai.google.dev/gemini-api/docs/troubleshooting
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.core.errors import FareboxError, UpstreamFailed
+from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
 from proxy.pipeline.exchange import ClientLeft
-from proxy.pipeline.forward import open_upstream
+from proxy.pipeline.forward import open_signed, open_upstream
 from proxy.pipeline.parting import client_left
 from proxy.pipeline.upstream.errors import PoolExhausted
 
 if TYPE_CHECKING:
     from proxy.pipeline.call import Call
+    from proxy.pipeline.condition import Condition
     from proxy.pipeline.route import Router
     from proxy.pipeline.upstream.exchange import Exchange as UpstreamExchange
 
 NOT_PROCESSED = frozenset({401, 402, 429, 503, 529})
+# What another candidate may do better; PoolExhausted: every connection to this one is in use.
+_NEXT_AFTER = (UpstreamFailed, UpstreamTimeout, PoolExhausted)
 _REFUSED_US = frozenset({401, 402, 429})
 _FIRST_SERVER_ERROR = 500
 _MAX_RETRY_AFTER_S = 86_400
@@ -33,15 +37,14 @@ async def first_answer(call: Call, router: Router, retries: int) -> UpstreamExch
 
     Raises what the last attempt met, with that attempt closed.
     """
-    routes = call.candidates.order(monotonic())[: retries + 1]
+    routes = call.candidates.order(call.forwarded_at)[: retries + 1]
     for number, route in enumerate(routes, 1):
         if call.exchange.left:
             raise ClientLeft
         call.attempts = number
-        if route is not call.route or number > 1:
+        if route is not call.route:
             call.route, call.tariff = route, router.tariff(route, call.caller.markup_ppm)
-        last = number == len(routes)
-        upstream = await _start(call, last=last)
+        upstream = await _start(call, last=number == len(routes))
         if upstream is not None:
             return upstream
     raise AssertionError("a call has at least one route")
@@ -49,29 +52,23 @@ async def first_answer(call: Call, router: Router, retries: int) -> UpstreamExch
 
 async def _start(call: Call, *, last: bool) -> UpstreamExchange | None:
     """One attempt; None where another candidate may be tried."""
-    condition = call.route.endpoint.condition
+    endpoint = call.route.endpoint
+    condition = endpoint.condition
+    if condition.until:
+        condition.begin(monotonic())
+    upstream: UpstreamExchange | None = None
     try:
-        upstream = await open_upstream(call)
-    except UpstreamFailed:  # no credential to sign with
-        condition.failed(monotonic())
-        if last:
-            raise
-        return None
-    call.exchange.on_left = lambda: client_left(call, upstream)
-    condition.begin(monotonic())
-    try:
+        upstream = open_upstream(call) if endpoint.signer is None else await open_signed(call, endpoint.signer)
+        call.exchange.on_left = partial(client_left, call, upstream)
         await upstream.start()
     except FareboxError as error:
-        call.sent = upstream.sent
-        if isinstance(error, PoolExhausted):
-            condition.abandoned()  # every connection is ours: nothing is learnt of the provider
-        else:
-            condition.failed(monotonic())
-        if last or upstream.sent:
+        call.sent = upstream is not None and upstream.sent
+        _note(error, condition)
+        if last or call.sent or not isinstance(error, _NEXT_AFTER):
             raise
         return None
     except BaseException:
-        call.sent = upstream.sent
+        call.sent = upstream is not None and upstream.sent
         condition.abandoned()
         raise
     call.sent = True
@@ -84,6 +81,14 @@ async def _start(call: Call, *, last: bool) -> UpstreamExchange | None:
     else:
         condition.answered()
     return upstream
+
+
+def _note(error: FareboxError, condition: Condition) -> None:
+    """What a failed attempt says of the provider: nothing where the caller's request or our own bounds are to blame."""
+    if isinstance(error, UpstreamFailed | UpstreamTimeout):
+        condition.failed(monotonic())
+    else:
+        condition.abandoned()
 
 
 def _retry_after_s(upstream: UpstreamExchange) -> float:

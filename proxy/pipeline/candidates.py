@@ -92,7 +92,7 @@ class Candidates:
         """`before` are the same model's until now: whose turn it is goes on from there."""
         self.routes = tuple(routes)
         same = before is not None and [route.endpoint for route in before.routes] == [one.endpoint for one in routes]
-        self.due = before.due if before is not None and same else [0] * len(self.routes)
+        self.due: list[int] = before.due if before is not None and same else [0] * len(self.routes)
         self.one_price = all(route.price is self.routes[0].price for route in self.routes)
 
     def order(self, now: float) -> tuple[Route, ...]:
