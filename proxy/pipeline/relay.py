@@ -66,6 +66,7 @@ async def relay(call: Call, answer: UpstreamExchange, hold: Hold) -> None:
             first = await answer.read()
             content_type = _guessed(first)
         meter = call.meter = call.operation.meter(as_metered(call.ask, call.route.endpoint.provider), content_type)
+        meter.read_head(headers)
         passage = meter if not coding or coding == b"identity" else Unpacking(meter, coding)
         if first:
             first = passage.feed(first)

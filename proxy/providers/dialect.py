@@ -3,7 +3,7 @@
 Counts are tokens. Nothing here does I/O, and nothing keeps a prompt longer than the call that it is given to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -116,6 +116,9 @@ class Meter(Protocol):
     @property
     def between_events(self) -> bool:
         """An event of ours could follow now without tearing one of the provider's in two."""
+
+    def read_head(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take the headers of the answer, before its first byte; for providers that report usage there."""
 
     def feed(self, piece: bytes) -> bytes:
         """Take the next bytes of the answer; return what to relay now, the same object where nothing is taken out."""

@@ -4,6 +4,8 @@ Guarantee: what `feed` and `finish` return, put together, is what was fed, byte 
 dialect says Farebox asked for itself. Memory is bounded in both shapes.
 """
 
+from collections.abc import Iterable
+
 from proxy.core.usage import Usage
 from proxy.providers.sse import Splitter, data_of
 from proxy.providers.tally import Tally
@@ -62,6 +64,9 @@ class BaseMeter:
     def output_text(self) -> str:
         """The output so far, bounded."""
         return self._tally.text
+
+    def read_head(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Most providers report nothing in their headers."""
 
     def farewell(self, event: bytes) -> bytes | None:  # noqa: ARG002 - for the framings that have a place for one
         """Nothing of ours can be read in this framing: the connection ends without a clean end instead."""

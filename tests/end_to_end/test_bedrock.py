@@ -90,6 +90,8 @@ class Answer(BaseHTTPRequestHandler):
             end = event("messageStop", stopReason="end_turn") + event("metadata", usage=USAGE, metrics={"latencyMs": 1})
             many = 400 if b"much" in body else 1
             self.answer(200, "application/vnd.amazon.eventstream", *[word] * many, end, pause_s=0.005)
+        elif self.path.endswith("invoke"):
+            self.answer(200, "application/json", b'{"outputs":[{"text":"hello"}]}', counts=(10, 4))
         else:
             metrics = {"amazon-bedrock-invocationMetrics": {"inputTokenCount": 10, "outputTokenCount": 4}}
             chunk = base64.b64encode(json.dumps({"generation": "hello", **metrics}).encode()).decode()
@@ -110,8 +112,12 @@ class Answer(BaseHTTPRequestHandler):
         signed = hmac.new(key, text.encode(), "sha256").hexdigest()
         return f"AWS4-HMAC-SHA256 Credential={KEY_ID}/{scope}, SignedHeaders={';'.join(names)}, Signature={signed}"
 
-    def answer(self, status: int, kind: str, *pieces: bytes, pause_s: float = 0.0) -> None:
+    def answer(
+        self, status: int, kind: str, *pieces: bytes, pause_s: float = 0.0, counts: tuple[int, ...] = ()
+    ) -> None:
         self.send_response(status)
+        for name, count in zip(("Input", "Output"), counts, strict=False):
+            self.send_header(f"X-Amzn-Bedrock-{name}-Token-Count", str(count))
         self.send_header("content-type", kind)
         self.send_header("content-length", str(sum(map(len, pieces))))
         self.end_headers()
@@ -194,6 +200,16 @@ def test_the_sdk_converses_streams_and_invokes(
     assert {record["settlement_basis"] for record in records} == {"reported"}
     assert records[-1]["usage"] == {"input": 10, "cache_read": 20, "output": 4}
     assert {record["model"] for record in records} == {MODEL, ARN}
+
+
+def test_usage_that_only_the_headers_tell_is_charged(client_of: Any, farebox: Installation) -> None:
+    client = client_of(farebox.account("invoker", "1000"))
+    invoked = client.invoke_model(modelId=ARN, body=b'{"prompt":"hi"}')
+    with contextlib.closing(invoked["body"]) as body:
+        assert body.read() == b'{"outputs":[{"text":"hello"}]}'
+    assert invoked["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-output-token-count"] == "4"
+    record = farebox.usage("invoker", 1)[0]
+    assert (record["usage"], record["settlement_basis"]) == ({"input": 10, "output": 4}, "reported")
 
 
 def test_refusals_are_errors_of_the_sdk(client_of: Any, key: str) -> None:

@@ -55,7 +55,7 @@ def plain(
 ) -> Meter:
     meter = INVOKE.meter(asked or Ask(model=model), JSON)
     if headers is not None:
-        meter.read_head(headers)  # type: ignore[attr-defined]
+        meter.read_head(headers)
     meter.feed(json.dumps(document).encode())
     meter.finish()
     return meter
