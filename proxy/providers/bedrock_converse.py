@@ -10,6 +10,7 @@ Sources: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Con
 
 import msgspec
 
+from proxy.providers.answer_texts import texts_of_answer
 from proxy.providers.bedrock_meters import FrameMeter, is_event_stream
 from proxy.providers.bedrock_paths import model_of, model_path
 from proxy.providers.bedrock_requests import count_media, output_limit, tier_of, with_limit
@@ -168,7 +169,9 @@ class ConverseMeter(PlainMeter):
             self.usage, self.partial, self.flag = read_token_usage(answer.usage)
         message = answer.output.message if answer.output else None
         if message is not None and is_given(message.content):
-            self._tally.add(texts_of(b'{"content":%b}' % bytes(message.content), ("content",)))
+            self._tally.add(texts_of_answer({"content": bytes(message.content)}))
+            for _ in range(bytes(message.content).count(b'"toolUse"')):
+                self._tally.call("")  # its name is among the texts
 
 
 class ConverseStreamMeter(FrameMeter):

@@ -5,6 +5,7 @@ the count by `o200k_base` is scaled. Percentages are whole numbers; constants ar
 the source stands beside it; the others are fitted to recorded usage, and `python -m bench tokens` measures them again.
 """
 
+import re
 from dataclasses import dataclass
 
 
@@ -62,7 +63,7 @@ _FAMILIES = (
     Family(
         name="openai",
         call_tokens=8,
-        names=("gpt-", "chatgpt", "davinci", "babbage", "sim"),
+        names=("gpt-", "chatgpt", "davinci", "babbage", "sim-"),
         exact=True,
         text_percent=100,
         fixed_tokens=3,
@@ -117,21 +118,31 @@ _FAMILIES = (
     Family(name="cohere", names=("command",), text_percent=105, message_tokens=0, fixed_tokens=0, tools_percent=100),
     Family(
         name="embedding",
-        names=("text-embedding-", "embed-", "voyage-"),
+        names=("text-embedding-3", "text-embedding-ada"),
         exact=True,
         text_percent=100,
         message_tokens=0,
         fixed_tokens=0,
         bound_percent=110,
     ),
+    Family(
+        name="embedding-other",
+        names=("embed-", "embedding", "voyage-"),
+        text_percent=105,
+        message_tokens=0,
+        fixed_tokens=0,
+    ),
 )
 OTHER = Family(name="other", names=())
+
+# us.anthropic.claude-..., ft:gpt-4o:...; but not the point of gpt-4.1
+_PREFIX = re.compile(r"[:.](?=[a-z])")
 
 
 def family_of(model: str) -> Family:
     """The family of a model, by its own name or by one with a provider's prefix before it."""
-    name = model.lower().rpartition("/")[2]
+    name = "-" + _PREFIX.sub("-", model.lower().rpartition("/")[2]) + "-"
     for family in _FAMILIES:
-        if any(name.startswith(part) or f".{part}" in name or f"-{part}" in name for part in family.names):
+        if any(f"-{part}" in name for part in family.names):
             return family
     return OTHER
