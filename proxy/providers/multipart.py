@@ -135,7 +135,7 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, int, int]]:
         yield body[at:blank] if blank > at else b"", start, end
         at = end + len(inner)
         if body.startswith(b"--", at):
-            if body[at + 2 :] not in {b"", b"\r\n"}:
+            if len(body) != at + 2 and not (len(body) == at + 4 and body.endswith(b"\r\n")):
                 raise _malformed()
             return
         if not body.startswith(b"\r\n", at):

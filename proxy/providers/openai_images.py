@@ -78,7 +78,7 @@ class ImageGenerations:
         """The same bytes; another name for the model goes where the caller's stood."""
         if model is None:
             return body
-        return with_model(body, model) if body.lstrip()[:1] == b"{" else rename(body, model)
+        return rename(body, model) if body.startswith(b"--") else with_model(body, model)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - everything is in the answer
         """A meter for a stream or for one document."""
@@ -86,7 +86,7 @@ class ImageGenerations:
 
     def prompt_text(self, body: bytes) -> str:
         """The prompt, where it is in JSON."""
-        return texts_of(body, ("prompt",)) if body.lstrip()[:1] == b"{" else ""
+        return "" if body.startswith(b"--") else texts_of(body, ("prompt",))
 
 
 class ImageEdits(ImageGenerations):

@@ -50,6 +50,14 @@ def test_fields_are_read_and_files_only_measured() -> None:
     assert (found.count("n", 1, 10), found.count("stream", 1, 10), found.switch("stream")) == (2, None, False)
 
 
+def test_a_body_that_was_gathered_in_pieces_is_read_as_well() -> None:
+    body = bytearray(form(MODEL, file("file", SOUND)))
+    found = read(body)
+    assert (found.required("model"), found.files[0].size) == ("m", len(SOUND))
+    assert with_field(body, found.fields["model"], "x") == form(field("model", "x"), file("file", SOUND))
+    refused(body + b"epilogue")
+
+
 @pytest.mark.parametrize(
     "content_type",
     [
