@@ -1,7 +1,7 @@
 """`farebox check`: is this configuration one that can serve? One line for each thing that was tried."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,16 +12,22 @@ from proxy.cli.context import json_option, print_json, run_async, with_path
 from proxy.cli.stores import partitions_of, using_redis
 from proxy.config import Config
 from proxy.core.errors import FareboxError, Unavailable
-from proxy.pipeline.upstream.client import UpstreamClient
-from proxy.pipeline.upstream.dialer import client_tls
-from proxy.pipeline.upstream.settings import Origin, Timeouts
-from proxy.provider_config import Provider
-from proxy.providers.registry import credential_headers, default_headers
+from proxy.pipeline.candidates import Endpoint
+from proxy.pipeline.routes import make_endpoints
+from proxy.providers.signing import SigningError
 from proxy.records.epoch import agree
 from proxy.roles import load
 from proxy.sql.database import DatabaseUnavailable, open_database
 
 PROVIDER_TIMEOUT_S = 10.0
+# Where a dialect's models are listed, behind the base URL.
+_LISTS = {
+    "openai": "/models",
+    "anthropic": "/v1/models",
+    "gemini": "/v1beta/models",
+    "azure": "/openai/models?api-version=2024-10-21",
+    "cohere": "/v1/models",
+}
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,18 @@ async def _reach(config: Config) -> list[Finding]:
         await _tried("database", _try_database(config)),
         await _tried("redis", _try_redis(config)),
     ]
-    for name, provider in config.providers.items():
-        for dialect, base_url in provider.endpoints().items():
-            what = f"provider {name} ({dialect})"
-            findings.append(await _tried(what, _try_provider(name, provider, dialect, base_url)))
+    endpoints = make_endpoints(config)
+    findings += [await _tried(_named(endpoint, endpoints), _try_provider(endpoint)) for endpoint in endpoints]
+    for client in {endpoint.client for endpoint in endpoints}:
+        await client.close()
     return findings
+
+
+def _named(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> str:
+    """What an endpoint is called: by its provider and dialect, and by the number of its key where it has several."""
+    same = [one for one in endpoints if (one.provider, one.dialect) == (endpoint.provider, endpoint.dialect)]
+    number = f", key {same.index(endpoint) + 1} of {len(same)}" if len(same) > 1 else ""
+    return f"provider {endpoint.provider} ({endpoint.dialect}{number})"
 
 
 async def _tried(what: str, attempt: Awaitable[str]) -> Finding:
@@ -114,27 +127,29 @@ async def _try_redis(config: Config) -> str:
     return "reached, append-only, never evicting; a new installation"
 
 
-async def _try_provider(name: str, provider: Provider, dialect: str, base_url: str) -> str:
-    """Lists the provider's models, which costs nothing and needs the key. Any answer but 401 and 403 will do."""
-    origin = Origin.parse(base_url)
-    client = UpstreamClient(
-        origin, timeouts=Timeouts(total_s=PROVIDER_TIMEOUT_S), tls=client_tls(provider.ca_file) if origin.tls else None
-    )
-    target = "/" + base_url.split("://", 1)[1].partition("/")[2].rstrip("/")
-    suffix = "/models" if dialect == "openai" else "/v1/models"
-    headers = [*credential_headers(name, dialect, provider.api_key), *default_headers(dialect)]
-    try:
-        call = client.open(b"GET", (target.rstrip("/") + suffix).encode(), headers)
+async def _try_provider(endpoint: Endpoint) -> str:
+    """Lists the provider's models, which costs nothing and needs the key. Any answer but 401 and 403 will do.
+
+    Where a dialect has no such list, its address is asked, which tells whether it can be reached.
+    """
+    listed = _LISTS.get(endpoint.dialect)
+    target = endpoint.base_path + (listed or "/")
+    headers = [*endpoint.tail, *(pair for pair in endpoint.defaults if pair[0] != b"content-type")]
+    if endpoint.signer is not None:
         try:
-            async with asyncio.timeout(PROVIDER_TIMEOUT_S):
-                await call.start()
-            status = call.status
-        finally:
-            call.close()
+            headers += await endpoint.signer.headers("GET", endpoint.origin + target, headers, b"")
+        except SigningError as error:
+            raise FareboxError(f"no credential could be had: {error}") from error
+    call = endpoint.client.open(b"GET", target.encode(), headers)
+    try:
+        async with asyncio.timeout(PROVIDER_TIMEOUT_S):
+            await call.start()
+        status = call.status
     finally:
-        await client.close()
+        call.close()
+    host = endpoint.origin.partition("://")[2]
+    if listed is None:
+        return f"{host} answers ({status}); this dialect has no list to try the credential on"
     if status in {401, 403}:
-        raise FareboxError(
-            f"{origin.host_header.decode()} refuses the API key ({status}); see providers.{name}.api_key"
-        )
-    return f"{origin.host_header.decode()} answers ({status})"
+        raise FareboxError(f"{host} refuses the API key ({status}); see providers.{endpoint.provider}.api_key")
+    return f"{host} answers ({status})"

@@ -27,7 +27,7 @@ def at_dearest(candidates: Candidates, others: Iterable[Candidates]) -> Candidat
     routes = [
         replace(route, price=max([route.price, *prices], key=_dearness), _tariffs={}) for route in candidates.routes
     ]
-    return Candidates(routes)
+    return Candidates(routes, candidates)  # whose turn it is goes on
 
 
 def _dearness(price: Price) -> Fraction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.providers.bedrock_signing import aws_signer
-from proxy.providers.google_signing import google_signer
+from proxy.providers.google_signing import DEFAULT, google_signer
 
 if TYPE_CHECKING:
     from proxy.provider_config import Provider
@@ -13,12 +13,10 @@ if TYPE_CHECKING:
 
 
 def signer_for(provider: Provider, dialect: str, base_url: str, api_key: str) -> Signer | None:
-    """The signer of a provider's calls in a dialect; None where a key is sent as it is. Raises ConfigError."""
+    """The signer of a provider's calls in a dialect; None where a key is sent as it is, or none. Raises ConfigError."""
     if api_key:
         return None
-    if provider.service_account_file:  # whatever the dialect: Vertex AI has an address that speaks OpenAI's too
-        return google_signer(provider.service_account_file)
-    if dialect == "bedrock":
+    if dialect == "bedrock" or provider.access_key_id or provider.profile:
         return aws_signer(
             base_url,
             provider.access_key_id,
@@ -27,4 +25,6 @@ def signer_for(provider: Provider, dialect: str, base_url: str, api_key: str) ->
             provider.profile,
             provider.region,
         )
+    if dialect == "vertex" or provider.service_account_file:
+        return google_signer(provider.service_account_file or DEFAULT)
     return None
