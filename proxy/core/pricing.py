@@ -43,6 +43,9 @@ _TOKENS = frozenset(TOKEN_COUNTERS)
 # Tiers that providers sell above their plain rates. One that a price has no rates for is not served at the plain ones.
 DEAR_TIERS = frozenset(("priority", "fast", "us", "fast-us"))
 
+# A sum is in nano-USD / 10^6, times credits per USD and the markup in millionths; so many of these make a microcredit.
+_PER_MICROCREDIT = UNITS_PER_RATE * NANO_USD_PER_USD * MARKUP_ONE_PPM // MICROCREDITS_PER_CREDIT
+
 _NO_UNITS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -185,10 +188,9 @@ class Tariff:
         unknown, all of them), of the service tiers the plain one and the one that was asked for. Raises Unpriced.
         """
         price = self.price
-        if price.flat and not units and not price.request_fee:  # most calls: nothing to compare
+        if service_tier is None and not price.tiers and not units:  # most calls: nothing to compare
             tokens = input_tokens * price.dearest_input + output_tokens * price.dearest_output
-            return self._to_microcredits(tokens, price.scale)
-        candidates = [price] if price.flat else price.at_most(input_tokens or None, service_tier)
+            return self._to_microcredits(tokens + price.request_fee, price.scale)
         bounds = [
             self._to_microcredits(
                 input_tokens * one.dearest_input
@@ -196,7 +198,7 @@ class Tariff:
                 + (_sum(one, units, tokens_too=True) if units or one.request_fee else 0),
                 one.scale,
             )
-            for one in candidates
+            for one in price.at_most(input_tokens or None, service_tier)
         ]
         return max(bounds)
 
@@ -246,10 +248,7 @@ class Tariff:
         return price.for_call(usage.input_tokens) if price.tiers else price
 
     def _to_microcredits(self, nano_usd_sum: int, scale: int) -> int:
-        return divide_up(
-            nano_usd_sum * self.credits_per_usd * self.markup_ppm * MICROCREDITS_PER_CREDIT,
-            UNITS_PER_RATE * NANO_USD_PER_USD * MARKUP_ONE_PPM * scale,
-        )
+        return -(-nano_usd_sum * self.credits_per_usd * self.markup_ppm // (_PER_MICROCREDIT * scale))
 
 
 def _sum(price: Price, counters: Mapping[str, int], *, tokens_too: bool = False) -> int:

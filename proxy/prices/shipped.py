@@ -17,6 +17,7 @@ from proxy.prices.entries import Entry
 from proxy.prices.rules import fine_tuned_only, fits, is_fine_tuned, with_dashed_date
 
 FORMAT = 1
+_SECTION = b'\n{"provider":'
 _PREFIXES = ("models/", "publishers/google/models/", "publishers/anthropic/models/")
 
 
@@ -49,12 +50,11 @@ class ShippedBook:
         self._lines: dict[str, bytes] = {}
         self.sections: dict[str, Section] = {}
         self._entries: dict[str, list[Entry]] = {}
-        for block in re.split(rb'^(?=\{"provider":)', rest, flags=re.MULTILINE):
+        for block in (b"\n" + rest).split(_SECTION)[1:]:
             head, _, lines = block.partition(b"\n")
-            if head:
-                section = msgspec.json.decode(head, type=Section)
-                self.sections[section.provider] = section
-                self._lines[section.provider] = lines
+            section = msgspec.json.decode(_SECTION[1:] + head, type=Section)
+            self.sections[section.provider] = section
+            self._lines[section.provider] = lines
         self._by_name = {name: one.provider for one in self.sections.values() for name in (one.provider, *one.names)}
 
     def provider_of(self, name: str, base_urls: tuple[str, ...] = ()) -> str | None:
