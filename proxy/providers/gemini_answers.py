@@ -28,9 +28,14 @@ class _Blob(msgspec.Struct, gc=False, rename="camel"):
     mime_type: str = ""
 
 
+class _Call(msgspec.Struct, gc=False):
+    name: str = ""
+    args: msgspec.Raw = NOTHING
+
+
 class _Part(msgspec.Struct, gc=False, rename="camel"):
     text: str | None = None
-    function_call: msgspec.Raw = NOTHING
+    function_call: _Call | None = None
     executable_code: msgspec.Raw = NOTHING
     inline_data: _Blob | None = None
 
@@ -115,6 +120,11 @@ class Reading:
         self._last: Figures | None = None
         self._most: dict[str, int] = {}  # of each output counter
 
+    @property
+    def output_tokens(self) -> int:
+        """Output that was told so far; thoughts are in it, of which a client sees nothing."""
+        return sum(self._most.values())
+
     def take(self, document: bytes | bytearray) -> bool:
         """Read one chunk; False for what is no answer at all."""
         try:
@@ -164,10 +174,12 @@ class Reading:
     def _take_part(self, part: _Part) -> None:
         if part.text:
             self._tally.add(part.text)
-        for written in (part.function_call, part.executable_code):
-            if written is not NOTHING:
-                self._tally.add(bytes(written).decode(errors="replace"))
-        self._code_ran = self._code_ran or part.executable_code is not NOTHING
+        if part.function_call is not None:
+            self._tally.call(part.function_call.name)
+            self._tally.add(bytes(part.function_call.args).decode(errors="replace"))
+        if part.executable_code is not NOTHING:
+            self._code_ran = True
+            self._tally.add(bytes(part.executable_code).decode(errors="replace"))
         if part.inline_data is not None:
             kind = part.inline_data.mime_type.partition("/")[0]
             self._made = kind if kind in {AUDIO, IMAGE, VIDEO} else IMAGE

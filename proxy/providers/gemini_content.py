@@ -154,8 +154,8 @@ def _read_config(members: Mapping[str, msgspec.Raw]) -> tuple[int | None, int]:
     for name in _UNMETERED_CONFIG:
         if given(config, name) is not None:
             raise InvalidRequest(f"`{name}` is not open: the path says which model answers.", param=name)
-    limit = read_count(config, "maxOutputTokens", 0, MAX_OUTPUT_LIMIT)
-    return limit or None, read_count(config, "candidateCount", 0, MAX_CANDIDATES) or 1
+    limit = read_count(config, "maxOutputTokens", 1, MAX_OUTPUT_LIMIT)
+    return limit, read_count(config, "candidateCount", 1, MAX_CANDIDATES) or 1
 
 
 def _read_tools(members: Mapping[str, msgspec.Raw]) -> _Tools:

@@ -41,6 +41,11 @@ class EventMeter(StreamMeter):
         self._splitter = Splitter(MAX_EVENT_BYTES)
         self._reading = Reading(self, self._tally, ask)
 
+    @property
+    def output_events(self) -> int:
+        """About the tokens of the output so far."""
+        return max(super().output_events, self._reading.output_tokens)
+
     def finish(self) -> bytes:
         """Read what only its final blank line is missing of."""
         held = super().finish()
@@ -64,6 +69,11 @@ class ArrayMeter(BaseMeter):
         self._elements = ElementSplitter(MAX_EVENT_BYTES)
         self._empty = True
         self._reading = Reading(self, self._tally, ask)
+
+    @property
+    def output_events(self) -> int:
+        """About the tokens of the output so far."""
+        return max(super().output_events, self._reading.output_tokens)
 
     @property
     def between_events(self) -> bool:

@@ -36,6 +36,10 @@ class RawPredict:
         """The same bytes."""
         return body
 
+    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:
+        """See `clamping.Clamps`."""
+        return _MESSAGES.clamp(body, limit, provider)
+
     def meter(self, ask: Ask, content_type: bytes) -> Meter:
         """Anthropic's own meters."""
         return _MESSAGES.meter(ask, content_type)

@@ -5,6 +5,7 @@ import pytest
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.usage import Usage
+from proxy.providers.clamping import Clamps
 from proxy.providers.dialect import FREE, Ask, Head
 from proxy.providers.gemini_content import SEARCH_QUERIES, CountTokens, GenerateContent
 from proxy.providers.gemini_meters import AnswerMeter, ArrayMeter, EventMeter
@@ -40,13 +41,8 @@ def test_limits_in_either_spelling(config: str, names: tuple[str, str]) -> None:
     assert (ask.output_limit, ask.choices) == (50, 3)
 
 
-def test_null_and_zero_are_no_limit() -> None:
-    for config in (
-        None,
-        {},
-        {"maxOutputTokens": None, "candidateCount": None},
-        {"maxOutputTokens": 0, "candidateCount": 0},
-    ):
+def test_null_is_no_limit() -> None:
+    for config in (None, {}, {"maxOutputTokens": None, "candidateCount": None}):
         ask = read(generationConfig=config)
         assert (ask.output_limit, ask.choices) == (None, 1)
 
@@ -64,6 +60,7 @@ def test_null_and_zero_are_no_limit() -> None:
         ('"generationConfig":{"maxOutputTokens":5,"max\\u004futputTokens":9}', "maxOutputTokens"),
         ('"generationConfig":[5]', "generationConfig"),
         ('"generationConfig":{"maxOutputTokens":-1}', "maxOutputTokens"),
+        ('"generationConfig":{"maxOutputTokens":0}', "maxOutputTokens"),
         ('"generationConfig":{"maxOutputTokens":"5"}', "maxOutputTokens"),
         ('"generationConfig":{"maxOutputTokens":5.5}', "maxOutputTokens"),
         ('"generationConfig":{"maxOutputTokens":1e99}', "maxOutputTokens"),
@@ -203,6 +200,23 @@ def test_tools_that_the_provider_runs() -> None:
 def test_service_tier(word: str | None, tier: str | None) -> None:
     assert read(serviceTier=word).service_tier == tier
     assert read(service_tier=word).service_tier == tier
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"generationConfig": {"maxOutputTokens": 50}}),
+        ({"generationConfig": None}, {"generationConfig": {"maxOutputTokens": 50}}),
+        ({"generationConfig": {"topK": 1}}, {"generationConfig": {"topK": 1, "maxOutputTokens": 50}}),
+        ({"generation_config": {"max_output_tokens": 9000}}, {"generation_config": {"max_output_tokens": 50}}),
+        ({"generationConfig": {"max_output_tokens": 20}}, {"generationConfig": {"max_output_tokens": 20}}),
+    ],
+)
+def test_the_limit_can_be_lowered(given: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert isinstance(PLAIN, Clamps)
+    clamped = PLAIN.clamp(body(**given), 50, "gemini")
+    assert json.loads(clamped) == {"contents": TEXT, **expected}
+    assert (PLAIN.read(clamped, HEAD).output_limit or 0) in {20, 50}
 
 
 def test_the_meter_is_chosen_by_the_answer() -> None:

@@ -165,7 +165,17 @@ def test_what_code_draws_is_not_made_by_the_model() -> None:
 def test_calls_of_functions_are_output() -> None:
     call = answer(finish="STOP") | {}
     call["candidates"][0]["content"] = {"parts": [{"functionCall": {"name": "f", "args": {"city": "Łódź"}}}]}
-    assert "Łódź" in run(AnswerMeter(ASK), json.dumps(call, ensure_ascii=False).encode()).output_text
+    meter = run(AnswerMeter(ASK), json.dumps(call, ensure_ascii=False).encode())
+    assert "Łódź" in meter.output_text
+    assert meter.output_calls == 1
+
+
+@pytest.mark.parametrize(("kind", "write"), WRITERS)
+def test_thoughts_that_nobody_sees_count_while_the_stream_runs(kind: Any, write: Any) -> None:
+    meter = kind(ASK)
+    meter.feed(write(answer("a", usage=used(9, 2, thoughtsTokenCount=400)))[:-1] + b" ")
+    meter.feed(b"\n\n" if kind is EventMeter else b"")
+    assert meter.output_events == 402
 
 
 def test_service_tier() -> None:
