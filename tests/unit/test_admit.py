@@ -6,7 +6,14 @@ from proxy.core.errors import InsufficientCredits, RateLimited
 from proxy.core.limits import Limit
 from proxy.core.outcomes import Refused, Standing
 from proxy.core.pricing import Price, Tariff
-from proxy.pipeline.admit import MEDIA_PART_TOKENS, hold_bound_microcredits, output_bound, rate_limit_headers, refusal
+from proxy.pipeline.admit import (
+    MEDIA_PART_TOKENS,
+    hold_bound_microcredits,
+    output_bound,
+    rate_limit_headers,
+    refusal,
+    tokens_taken,
+)
 from proxy.providers.dialect import Ask
 
 TARIFF = Tariff(Price("m", {"input": 10**9, "output": 2 * 10**9}, "v", assumed_output_tokens=100), 1000)
@@ -21,6 +28,28 @@ def test_bound_is_every_byte_as_a_token_and_every_token_asked_for() -> None:
     assert hold_bound_microcredits(Ask(model="m"), 0, TARIFF) == 100 * 2000
     with_image = Ask(model="m", output_limit=0, media_parts=1)
     assert hold_bound_microcredits(with_image, 0, TARIFF) == MEDIA_PART_TOKENS * 1000
+
+
+def test_units_and_bounds_of_the_dialect_are_held() -> None:
+    speech = Tariff(Price("m", {"input_characters": 15 * 10**9}, "v"), 1000)
+    ask = Ask(model="m", input_bound=0, output_limit=0, units={"input_characters": 40})
+    assert hold_bound_microcredits(ask, 5000, speech) == 40 * 15_000
+    assert hold_bound_microcredits(Ask(model="m", input_bound=7, output_limit=0), 5000, TARIFF) == 7 * 1000
+    assert tokens_taken(Ask(model="m", input_bound=7, output_limit=1), 5000, TARIFF) == 8
+
+
+@pytest.mark.parametrize(
+    ("ask", "rates", "named"),
+    [
+        (Ask(model="m", units={"output_images": 1}), {"output": 1}, "output_images"),
+        (Ask(model="m", service_tier="priority"), {"input": 1, "output": 1}, "priority"),
+        (Ask(model="m"), {"output_images": 1}, "input"),
+    ],
+)
+def test_what_has_no_price_is_refused_and_never_free(ask: Ask, rates: dict[str, int], named: str) -> None:
+    with pytest.raises(InsufficientCredits, match=named) as refused:
+        hold_bound_microcredits(ask, 50, Tariff(Price("m", rates, "v"), 1000))
+    assert refused.value.code == "model_not_priced"
 
 
 def test_what_nobody_can_pay_is_refused_without_asking_the_ledger() -> None:

@@ -31,6 +31,14 @@ def facts(**given: object) -> Facts:
         (facts(outcome=records.UPSTREAM_FAILED, error_event=True), records.NONE),
         (facts(outcome=records.UPSTREAM_FAILED, error_event=True, reported=USAGE), records.REPORTED),
         (facts(outcome=records.TIMED_OUT), records.COUNTED),
+        (facts(status=None, outcome=records.TIMED_OUT, counts_late=True), records.COUNTED),
+        (facts(status=None, outcome=records.UPSTREAM_FAILED, counts_late=True), records.NONE),
+        (facts(sent=False, status=None, outcome=records.TIMED_OUT, counts_late=True), records.NONE),
+        (facts(free=True, reported=USAGE), records.NONE),
+        (facts(free=True, flagged=True), records.NONE),
+        (facts(outcome=records.CLIENT_LEFT, waived=True, reported=USAGE), records.NONE),
+        (facts(outcome=records.CLIENT_LEFT, waived=True, status=None), records.NONE),
+        (facts(waived=True, reported=USAGE), records.REPORTED),
     ],
 )
 def test_basis(given: Facts, basis: str) -> None:
