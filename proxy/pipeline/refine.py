@@ -41,8 +41,9 @@ async def refine(call: Call, refused: Refused, counter: Counter) -> bool:
 
 
 def _models(call: Call) -> set[str]:
-    """What the providers that may serve the call name its model."""
-    return {route.own_model or call.ask.model for route in call.candidates.routes}
+    """What the providers that may serve the call name its model, and the models that may answer in its place."""
+    own = {route.own_model or call.ask.model for route in call.candidates.routes}
+    return own.union(call.ask.others)
 
 
 def _cost(call: Call, bound: int) -> int:

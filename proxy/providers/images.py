@@ -49,7 +49,7 @@ def image_tokens(part: dict[str, Any], model: str) -> int:
         return min(-(-width * height // 750), _CLAUDE_MOST)
     if family.startswith("gemini"):
         return _gemini(width, height)
-    name = model.rpartition("/")[2]
+    name = _own_name(model)
     if (multiplier := _patch(name)) is not None:
         patches = min(-(-width // 32) * -(-height // 32), _MOST_PATCHES)
         return -(-patches * multiplier // 100)
@@ -59,14 +59,18 @@ def image_tokens(part: dict[str, Any], model: str) -> int:
 
 def image_bound(model: str) -> int:
     """The most that one image can cost."""
-    name = model.rpartition("/")[2]
-    base, tile = _tile(name)
+    base, tile = _tile(_own_name(model))
     return max(OTHER_BOUND, base + tile * _MOST_TILES)
 
 
 def is_sized(part: dict[str, Any]) -> bool:
     """Whether the size of an image stands in the request."""
     return _size(part) is not None
+
+
+def _own_name(model: str) -> str:
+    """Without a provider before it, and what was fine-tuned by the model that it was made from."""
+    return model.rpartition("/")[2].removeprefix("ft:")
 
 
 def _tile(name: str) -> tuple[int, int]:

@@ -9,14 +9,17 @@ from typing import Any
 from aiohttp import web
 
 from proxy.core.errors import InvalidRequest, NotFound
-from proxy.providers.dialect import Ask
+from proxy.providers.dialect import Head, Operation
+from proxy.providers.gemini_content import GenerateContent
 from proxy.providers.prompts import texts_in
 from proxy.providers.sim import embeddings, gemini
 from proxy.providers.sim.models import SIM_MODELS, behaviour
-from proxy.providers.sim.request import MAX_CHOICES, Request, read_any
+from proxy.providers.sim.request import Request, read_any
 from proxy.providers.sim.serving import FAILED, Event, answering, count, encode, hesitate, input_tokens, send, stream
 from proxy.providers.sim.tools import chosen_tool, last_words
 from proxy.providers.sim.writer import Tool, identity, write
+
+GENERATE: Operation = GenerateContent("gemini", ())
 
 _ERROR = encode({"error": {"code": 503, "message": FAILED, "status": "UNAVAILABLE"}})
 
@@ -128,36 +131,18 @@ def _embedding_usage(tokens: int) -> dict[str, Any]:
 
 
 def _read(model: str, body: bytes) -> Request:
+    ask = GENERATE.read(body, Head(params={"model": model}))
     members, wanted = read_any(model, body)
-    contents = members.get("contents")
-    if isinstance(contents, dict):
-        contents = [contents]
-    if not isinstance(contents, list):
-        raise InvalidRequest("`contents` must be an array.", param="contents")
+    contents = members["contents"] if isinstance(members["contents"], list) else [members["contents"]]
     config = _member(members, "generationConfig") or {}
-    prompt = [_member(members, "systemInstruction"), contents, members.get("tools")]
     return Request(
-        ask=Ask(
-            model=model,
-            output_limit=_count(config, "maxOutputTokens"),
-            choices=_count(config, "candidateCount") or 1,
-        ),
+        ask=ask,
         members=members,
-        prompt="\n".join(texts_in(prompt)),
+        prompt=GENERATE.prompt_text(body),
         behaviour=wanted,
         stop=tuple(str(sequence) for sequence in _member(config, "stopSequences") or ()),
         tool=chosen_tool(_tools(members), _choice(members), _last_words(contents)),
     )
-
-
-def _count(config: dict[str, Any], name: str) -> int | None:
-    value = _member(config, name)
-    most = MAX_CHOICES if name == "candidateCount" else None
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0 or (most is not None and value > most):
-        raise InvalidRequest(f"`{name}` must be a whole number within bounds.", param=name)
-    return value
 
 
 def _tools(members: dict[str, Any]) -> list[Tool]:

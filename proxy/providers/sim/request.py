@@ -1,6 +1,6 @@
 """What the simulated model reads of a request, in every dialect: what was asked for, and what is to be written.
 
-Chat completions and messages are read by Farebox's own rules. Counts are tokens.
+Conversations are read by Farebox's own rules. Counts are tokens.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from proxy.core.errors import InvalidRequest
 from proxy.providers.anthropic_messages import Messages
 from proxy.providers.dialect import Ask, Operation
 from proxy.providers.openai_chat import ChatCompletions
-from proxy.providers.prompts import texts_of
+from proxy.providers.openai_responses import Responses
 from proxy.providers.reading import MAX_OUTPUT_LIMIT, read_count, read_model, read_switch, top_level
 from proxy.providers.sim.models import Behaviour, behaviour
 from proxy.providers.sim.tools import chosen_tool, last_words, tools_in
@@ -21,6 +21,7 @@ from proxy.providers.sim.writer import Task, Tool
 
 CHAT: Operation = ChatCompletions()
 MESSAGES: Operation = Messages()
+RESPONSES: Operation = Responses()
 
 MAX_CHOICES = 128
 # https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken: each message costs three and its role, the answer's
@@ -72,22 +73,17 @@ def read_conversation(operation: Operation, body: bytes) -> Request:
 
 def read_responses(body: bytes) -> Request:
     """A request for a response: https://platform.openai.com/docs/api-reference/responses/create."""
-    raw = top_level(body, ("model", "input", "stream", "max_output_tokens", "background"))
+    ask = RESPONSES.read(body)
     members = msgspec.json.decode(body)
     given = members.get("input") or []
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
     if not isinstance(items, list):
         raise InvalidRequest("`input` must be a string or an array.", param="input")
-    model = read_model(raw)
     return Request(
-        ask=Ask(
-            model=model,
-            stream=read_switch(raw, "stream"),
-            output_limit=read_count(raw, "max_output_tokens", 0, MAX_OUTPUT_LIMIT),
-        ),
+        ask=ask,
         members=members,
-        prompt=texts_of(body, ("instructions", "input", "tools", "text")),
-        behaviour=_behaviour(model, body),
+        prompt=RESPONSES.prompt_text(body),
+        behaviour=_behaviour(ask.model, body),
         overhead_tokens=message_tokens(items) + (_TOKENS_A_MESSAGE if members.get("instructions") else 0),
         tool=chosen_tool(tools_in(members), members.get("tool_choice"), last_words(items)),
     )
