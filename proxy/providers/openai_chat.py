@@ -7,6 +7,8 @@ a chunk without choices before `[DONE]`; where Farebox asked, Farebox takes that
 (https://platform.openai.com/docs/guides/tools-web-search, models of the chat completions).
 """
 
+from contextlib import suppress
+
 import msgspec
 
 from proxy.core.errors import InvalidRequest
@@ -14,7 +16,7 @@ from proxy.core.usage import Usage
 from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.meters import PlainMeter, StreamMeter
-from proxy.providers.openai_events import Answer, Chunk, Figures, read_text
+from proxy.providers.openai_events import Answer, Chunk, Elsewhere, Figures, read_text
 from proxy.providers.openai_request import (
     LIMIT_NAMES,
     model_of,
@@ -48,6 +50,7 @@ _ONE_SEARCH = {"web_searches": 1}
 _decode_chunk = msgspec.json.Decoder(Chunk).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_figures = msgspec.json.Decoder(Figures).decode
+_decode_elsewhere = msgspec.json.Decoder(Elsewhere).decode
 
 
 class ChatCompletions:
@@ -175,14 +178,23 @@ class _Stream(StreamMeter):
                     self._tally.add(choice.text)
                 if choice.finish_reason is not None:
                     self._finish_choice()
+                if choice.usage is not None:
+                    self._take(read_usage(choice.usage))
         if chunk.error is not None:
             self.error = True
         if chunk.service_tier is not None and self.service_tier is None:
             self.service_tier = str(chunk.service_tier)
+        if chunk.x_groq is not None and chunk.x_groq.usage is not None:
+            self._take(read_usage(chunk.x_groq.usage))
         if chunk.usage is None:
             return False
-        self.usage, self.partial, self.flag = _with_units(read_usage(chunk.usage), self._ask)
+        self._take(read_usage(chunk.usage))
         return choices is not None and not choices and chunk.error is None
+
+    def _take(self, reading: Reading) -> None:
+        """Takes over what a usage says; the last one holds, but one that says less takes nothing back."""
+        if reading[0] is not None or reading[2] is not None or (self.usage is None and reading[1] is not None):
+            self.usage, self.partial, self.flag = _with_units(reading, self._ask)
 
     def _finish_choice(self) -> None:
         self._unfinished -= 1
@@ -204,4 +216,8 @@ class _Stream(StreamMeter):
         if is_given(figures.error):
             self.error = True
         if is_given(figures.usage):
-            self.usage, self.partial, self.flag = _with_units(read_raw_usage(figures.usage), self._ask)
+            self._take(read_raw_usage(figures.usage))
+            return
+        with suppress(*UNREADABLE):
+            for usage in _decode_elsewhere(data).usages():
+                self._take(read_raw_usage(usage))

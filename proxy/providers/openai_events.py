@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.providers.openai_usage import ReportedUsage
 from proxy.providers.tally import Tally
-from proxy.providers.usage_reading import NOTHING
+from proxy.providers.usage_reading import NOTHING, is_given
 
 
 class Function(msgspec.Struct, gc=False):
@@ -38,11 +38,18 @@ class Text(msgspec.Struct, gc=False):
 
 
 class StreamChoice(msgspec.Struct, gc=False):
-    """One choice of a chunk; a legacy completion has its text right here."""
+    """One choice of a chunk; a legacy completion has its text right here, and Moonshot the stream's usage."""
 
     delta: Text | None = None
     text: Any = None
     finish_reason: Any = None
+    usage: ReportedUsage | None = None
+
+
+class Groq(msgspec.Struct, gc=False):
+    """Groq's own place for a stream's usage: https://console.groq.com/docs/api-reference#chat-create."""
+
+    usage: ReportedUsage | None = None
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -59,6 +66,7 @@ class Chunk(msgspec.Struct, gc=False):
     usage: ReportedUsage | None = None
     error: Any = None
     service_tier: Any = None
+    x_groq: Groq | None = None
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -75,6 +83,22 @@ class Figures(msgspec.Struct, gc=False):
 
     usage: msgspec.Raw = NOTHING
     error: msgspec.Raw = NOTHING
+
+
+class _Holder(msgspec.Struct, gc=False):
+    usage: msgspec.Raw = NOTHING
+
+
+class Elsewhere(msgspec.Struct, gc=False):
+    """The other places of a usage, in a chunk of another shape than expected."""
+
+    choices: list[_Holder] | None = None
+    x_groq: _Holder | None = None
+
+    def usages(self) -> list[msgspec.Raw]:
+        """Those that are there."""
+        holders = [*(self.choices or ()), *([] if self.x_groq is None else [self.x_groq])]
+        return [holder.usage for holder in holders if is_given(holder.usage)]
 
 
 def read_text(text: Text, tally: Tally) -> None:

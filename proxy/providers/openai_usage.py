@@ -171,9 +171,10 @@ def _input(counters: dict[str, int], reported: ReportedUsage, total: int) -> Non
 
 def _output(counters: dict[str, int], reported: ReportedUsage, total: int) -> None:
     details = reported.completion_tokens_details or _NO_COMPLETION_DETAILS
-    reasoning = details.reasoning_tokens
-    if reported.citation_tokens is not None and reported.reasoning_tokens is not None:
-        reasoning = reported.reasoning_tokens  # Perplexity's is beside completion_tokens, and in no total
+    reasoning = reported.reasoning_tokens if details.reasoning_tokens is None else details.reasoning_tokens
+    perplexity = reported.citation_tokens is not None or reported.num_search_queries is not None
+    if perplexity and reported.reasoning_tokens is not None:
+        reasoning = reported.reasoning_tokens  # beside completion_tokens there, and in no total
         total += reasoning
     elif reasoning and reported.total_tokens == (reported.prompt_tokens or 0) + total + reasoning:
         total += reasoning  # xAI and Gemini's compatible endpoint leave reasoning out of completion_tokens, not out of the total

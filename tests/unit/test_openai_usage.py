@@ -31,7 +31,7 @@ def test_perplexity_bills_citations_as_input_and_reasoning_beside_the_output() -
     found = counters(citation_tokens=7, reasoning_tokens=40, num_search_queries=3, total_tokens=110)
     assert found == {"input": 107, "output": 10, "reasoning": 40, "web_searches": 3}
     # Elsewhere a figure of that name at the top is a part of the output, told again.
-    assert counters(reasoning_tokens=4) == {"input": 100, "output": 10}
+    assert counters(reasoning_tokens=4) == {"input": 100, "output": 6, "reasoning": 4}
 
 
 def test_searches_of_the_provider_are_counted() -> None:
