@@ -7,10 +7,10 @@ OpenAI-like `usage`, Llama `prompt_token_count`, Titan `inputTextTokenCount`, Co
 import msgspec
 
 from proxy.core.usage import Usage
+from proxy.providers.answer_texts import texts_of_answer
 from proxy.providers.anthropic_usage import Report
 from proxy.providers.bedrock_usage import read_token_usage, whole_or_partial
 from proxy.providers.openai_usage import Reading, read_raw_usage
-from proxy.providers.prompts import texts_of
 from proxy.providers.usage_reading import UNREADABLE, Count, is_given
 
 Members = dict[str, msgspec.Raw]
@@ -77,8 +77,7 @@ def read_body_usage(members: Members, document: bytes | bytearray) -> Reading:
 
 def text_of(members: Members) -> str:
     """What an answer says, as far as its members are known; a little more than the text where kinds and roles are named."""
-    named = [b'"%b":%b' % (name.encode(), bytes(members[name])) for name in _TEXTS if name in members]
-    return texts_of(b"{%b}" % b",".join(named), _TEXTS) if named else ""
+    return texts_of_answer({name: bytes(members[name]) for name in _TEXTS if name in members})
 
 
 def read_counts(input_tokens: bytes | None, output_tokens: bytes | None) -> Reading:

@@ -67,6 +67,7 @@ class _Kind(msgspec.Struct, gc=False):
     type: str | None = None
 
 
+_EMPTY = msgspec.Raw(b"{}")
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_holder = msgspec.json.Decoder(_Holder).decode
 _decode_kind = msgspec.json.Decoder(_Kind).decode
@@ -201,7 +202,7 @@ class InvokeStreamMeter(FrameMeter):
                 self.usage, self.partial, self.flag = read_metrics(members[METRICS])
 
     def _read_anthropic(self, members: Members, *, final: bool) -> None:
-        usage = members.get("usage", NOTHING) if final else _decode_holder(members["message"]).usage
+        usage = members.get("usage", NOTHING) if final else _decode_holder(members.get("message", _EMPTY)).usage
         if is_given(usage):
             self._report.add(usage)
             self.usage, self.partial, self.flag = self._report.read(final=final)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from proxy.core.errors import InvalidRequest
+from proxy.providers.answer_texts import texts_of_answer
 from proxy.providers.clamping import with_limit
 from proxy.providers.cohere_usage import CHAT, read_report
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Operation, Path, is_sse
@@ -26,7 +27,7 @@ from proxy.providers.reading import (
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
 METERED = frozenset(("model", "messages", "documents", "stream", "max_tokens", "tools"))
-_FAILED = frozenset(("ERROR", "ERROR_TOXIC", "TIMEOUT"))
+_FAILED = ("ERROR", "ERROR_TOXIC", "TIMEOUT")  # compared, not hashed: the reason may be anything
 _DONE = b"[DONE]"
 
 
@@ -142,8 +143,7 @@ class _Plain(PlainMeter):
         if is_given(answer.usage):
             self.usage, self.partial, self.flag = read_report(answer.usage, CHAT)
         if is_given(answer.message):
-            said = texts_of(b'{"message":%b}' % bytes(answer.message), ("message",))
-            self._tally.add(said)
+            self._tally.add(texts_of_answer({"message": bytes(answer.message)}))
 
 
 class _Stream(StreamMeter):

@@ -284,6 +284,7 @@ def test_chunks_that_cannot_be_read_are_passed_on_and_told() -> None:
     meter = stream(CLAUDE, chunk(type="ping"), write_frame(failed, b'{"message": "x"}'))
     assert (meter.error, meter.complete, meter.flag) == (True, False, None)
     assert stream(CLAUDE, chunk(type="error", error={})).error
+    assert stream(CLAUDE, chunk(type="message_start"), chunk(type="message_start", message=5)).unread_events == 1
     for document in (b"<html>", b"[]"):
         plain_meter = INVOKE.meter(Ask(model=CLAUDE), JSON)
         plain_meter.feed(document)

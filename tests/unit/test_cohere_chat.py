@@ -121,6 +121,8 @@ def test_a_failed_generation_is_an_error_with_what_it_cost() -> None:
     cut = stream(START, stream_error("cohere", "insufficient_credits", "No credits.", "c1"))
     assert (cut.error, cut.usage, cut.flag) == (True, None, None)
     assert plain(BILLED, finish_reason="ERROR_TOXIC").error
+    assert not plain(BILLED, finish_reason=["ERROR"]).error
+    assert stream(START, end(finish_reason={"a": 1})).complete
 
 
 def test_output_of_every_kind_is_tallied() -> None:
