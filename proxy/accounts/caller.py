@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from proxy.accounts.limits import load_limits, load_model_limits
+from proxy.accounts.limits import Parting, load_limits, load_model_limits, load_parting
 from proxy.core.limits import Limit
 from proxy.sql.database import Row, integer, optional_integer, optional_text, text
 
@@ -15,7 +15,7 @@ class Caller:
 
     `limits` are those of the key and of the account, in this order; `model_limits` the account's for single models;
     `models` the names that the key may use (a trailing * matches the rest), None for all; `markup_ppm` None: the
-    configured one. `digest` finds the cache entry again.
+    configured one. `digest` finds the cache entry again. `on_client_left` None: the provider's.
     """
 
     account_id: str
@@ -30,6 +30,7 @@ class Caller:
     markup_ppm: int | None
     expires_at: int | None
     digest: str = field(repr=False)
+    on_client_left: Parting | None = None
 
     def limits_for(self, model: str) -> tuple[Limit, ...]:
         """Every ceiling that a call of this model meets."""
@@ -60,4 +61,5 @@ def caller_from(row: Row, digest: str, defaults: Mapping[str, int]) -> Caller:
         markup_ppm=optional_integer(row, "markup_ppm"),
         expires_at=optional_integer(row, "expires_at"),
         digest=digest,
+        on_client_left=load_parting(account_limits),
     )

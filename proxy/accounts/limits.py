@@ -1,20 +1,24 @@
 """Limits as they are written and stored: a JSON object on an account or a key.
 
     {"requests_per_minute": 60, "tokens_per_minute": 100000, "concurrent": 4, "budget_day": "12.5", "budget_week": ...,
-     "budget_month": ..., "budget_total": ..., "models": {"a-model": {...the same...}}}
+     "budget_month": ..., "budget_total": ..., "models": {"a-model": {...the same...}}, "on_client_left": "drain"}
 
 Speeds are integers, budgets credits as decimal strings. `models` stands on accounts only: such a ceiling is shared by all
-keys of the account. What is absent is not limited.
+keys of the account. So does `on_client_left`, what is charged when the account's clients hang up (cancel, drain, free). What is
+absent is not limited, or left to the configuration.
 """
 
 import json
 from collections.abc import Mapping
+from typing import Literal
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.limits import BUDGET_KINDS, CONCURRENT, REQUESTS, TOKENS, Limit
 from proxy.core.money import parse_credits
 from proxy.core.outcomes import MAX_SPEED
 
+Parting = Literal["cancel", "drain", "free"]
+PARTINGS: tuple[Parting, ...] = ("cancel", "drain", "free")
 SPEEDS = {"requests_per_minute": REQUESTS, "tokens_per_minute": TOKENS, "concurrent": CONCURRENT}
 MAX_MODELS = 200
 MAX_MODEL_NAME = 120  # characters; the ledger takes scopes of at most 512 bytes
@@ -28,6 +32,11 @@ def dump_limits(raw: object, *, for_account: bool) -> str:
         raise InvalidRequest("limits must be an object", param="limits")
     members = dict(raw)
     models = members.pop("models", None) if for_account else None
+    parting = members.pop("on_client_left", None) if for_account else None
+    if parting not in {None, *PARTINGS}:
+        raise InvalidRequest(
+            f"limits.on_client_left must be one of {', '.join(PARTINGS)}", param="limits.on_client_left"
+        )
     ceilings(members, "limits")
     if models is not None:
         if not isinstance(models, Mapping) or len(models) > MAX_MODELS:
@@ -39,6 +48,8 @@ def dump_limits(raw: object, *, for_account: bool) -> str:
                 raise InvalidRequest("limits.models must be named after models", param="limits.models")
             ceilings(limits, f"limits.models.{model}")
         members["models"] = models
+    if parting is not None:
+        members["on_client_left"] = parting
     return json.dumps(members, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
 
 
@@ -46,8 +57,15 @@ def load_limits(stored: str, scope: str, defaults: Mapping[str, int] | None = No
     """The ceilings of one stored object under `scope`; `defaults` (kind -> ceiling) fill the kinds that it leaves open."""
     members = json.loads(stored)
     members.pop("models", None)
+    members.pop("on_client_left", None)
     found = {**(defaults or {}), **ceilings(members, "limits")}
     return tuple(Limit(scope, kind, ceiling) for kind, ceiling in found.items())
+
+
+def load_parting(stored: str) -> Parting | None:
+    """What an account wants done when its clients leave; None where the configuration decides."""
+    parting: Parting | None = json.loads(stored).get("on_client_left")
+    return parting
 
 
 def load_model_limits(stored: str) -> dict[str, tuple[Limit, ...]]:

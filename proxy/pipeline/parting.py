@@ -57,7 +57,7 @@ def policy_of(call: Call) -> Policy:
     """What holds for this call, should its client leave now: the account's policy, else the provider's."""
     if call.exchange.stalled or (call.status or 0) >= _FIRST_ERROR_STATUS:
         return CANCEL
-    return call.route.endpoint.parting.policy
+    return call.caller.on_client_left or call.route.endpoint.parting.policy
 
 
 def client_left(call: Call, upstream: UpstreamExchange) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from proxy.accounts.limits import dump_limits, load_limits, load_model_limits
+from proxy.accounts.limits import dump_limits, load_limits, load_model_limits, load_parting
 from proxy.core.errors import InvalidRequest
 from proxy.core.limits import Limit
 
@@ -32,11 +32,21 @@ def test_an_account_may_limit_single_models() -> None:
         dump_limits({"models": {"m": {"tokens_per_minute": 9}}}, for_account=False)
 
 
+def test_an_account_may_say_what_becomes_of_answers_that_its_clients_leave() -> None:
+    stored = dump_limits({"on_client_left": "drain", "concurrent": 2}, for_account=True)
+    assert load_limits(stored, "account") == (Limit("account", "concurrent", 2),)
+    assert load_parting(stored) == "drain"
+    assert load_parting(dump_limits(None, for_account=True)) is None
+    with pytest.raises(InvalidRequest):
+        dump_limits({"on_client_left": "drain"}, for_account=False)
+
+
 @pytest.mark.parametrize(
     "limits",
     [[], "x", {"speed": 1}, {"concurrent": 0}, {"concurrent": -1}, {"concurrent": True}, {"concurrent": 1.0},
      {"concurrent": 10**11}, {"budget_day": 1}, {"budget_day": "0"}, {"budget_day": "-1"}, {"budget_day": "0.0000001"},
-     {"budget_day": "9007199255"}, {"budget_day": "1e3"}, {"models": []}, {"models": {"m": {"models": {}}}}],
+     {"budget_day": "9007199255"}, {"budget_day": "1e3"}, {"models": []}, {"models": {"m": {"models": {}}}},
+     {"on_client_left": "stay"}],
 )  # fmt: skip
 def test_bad_limits_are_refused_with_their_name(limits: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:

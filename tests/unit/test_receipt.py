@@ -30,7 +30,7 @@ def make_call(
     price = Price("m", rates, "v7", service_tiers=service or {})
     endpoint = SimpleNamespace(provider="second", parting=Parting())
     call = SimpleNamespace(
-        call_id="c", at_ms=5, caller=SimpleNamespace(account_id="a", key_id="k"), tariff=Tariff(price, 1000),
+        call_id="c", at_ms=5, caller=SimpleNamespace(account_id="a", key_id="k", on_client_left=None), tariff=Tariff(price, 1000),
         route=SimpleNamespace(endpoint=endpoint), ask=ask or Ask(model="m", stream=True), operation=ChatCompletions(),
         exchange=SimpleNamespace(path="/p", stalled=False), status=200, attempts=2, trace_id="t", tags={}, body=BODY,
         forwarded_at=1.0, first_byte_at=None, started=time.monotonic(), meter=None, outcome=records.COMPLETED, sent=True,
@@ -110,5 +110,8 @@ async def test_leaving_where_that_is_free_costs_nothing_unless_the_client_was_cu
     call = make_call(outcome=records.CLIENT_LEFT, meter=meter(usage=Usage({"input": 3, "output": 4})))
     call.route.endpoint.parting = Parting(policy="free")
     assert (await final(call)).settlement_basis == "none"
+    call.caller.on_client_left = "cancel"  # the account's own wish
+    assert (await final(call)).settlement_basis == "reported"
+    call.caller.on_client_left = None
     call.exchange.stalled = True
     assert (await final(call)).settlement_basis == "reported"

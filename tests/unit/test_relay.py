@@ -92,7 +92,7 @@ def make_call(client: Client, parting: Parting | None = None) -> Any:
     endpoint = SimpleNamespace(parting=parting or Parting(), api_key="k", provider="p")
     return SimpleNamespace(
         call_id="c", at_ms=1, exchange=client, operation=ChatCompletions(), ask=Ask(model="m", stream=True), meter=None,
-        status=None, first_byte_at=None, left_early=False, dialect="openai", route=SimpleNamespace(endpoint=endpoint),
+        status=None, first_byte_at=None, caller=SimpleNamespace(on_client_left=None), left_early=False, dialect="openai", route=SimpleNamespace(endpoint=endpoint),
     )  # fmt: skip
 
 
