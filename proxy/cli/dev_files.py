@@ -47,7 +47,7 @@ level = "warning"                         # "info" also tells of every start and
 
 # USD per million tokens. The simulated models cost what a small model costs.
 {sim_prices}
-# Every other model, until it has a price of its own here.
+# Every model that has no price above and none in the shipped book (farebox price list).
 [prices."*"]
 input = "3.00"
 cache_read = "0.30"
