@@ -123,8 +123,9 @@ def show(
 @click.argument("rates", nargs=-1, metavar="COUNTER=USD...")
 @click.option("--extends", is_flag=True, help="Keep the shipped book's rates for what is not named.")
 @click.option("--remove", is_flag=True, help="Remove this price from the configuration.")
+@json_option
 @with_path
-def set_price(path: Path, *, name: str, rates: tuple[str, ...], extends: bool, remove: bool) -> None:
+def set_price(path: Path, *, name: str, rates: tuple[str, ...], extends: bool, remove: bool, as_json: bool) -> None:
     """Write [prices."NAME"] into the configuration: NAME is a model, provider/model, or either with a trailing *.
 
     For example: farebox price set gpt-4o input=2.50 cache_read=1.25 output=10
@@ -137,7 +138,10 @@ def set_price(path: Path, *, name: str, rates: tuple[str, ...], extends: bool, r
         if not values:
             raise click.UsageError("name at least one rate, such as input=2.50")
         changed = edit.set_price(text, name, values)
-    _check_before_writing(path, changed)
+    edit.write(path, changed, check=lambda fresh: load(fresh).price_book())  # what would not load is not written
+    if as_json:
+        print_json({"name": name, "removed": remove, "config": str(path)})
+        return
     click.echo(f'{"Removed" if remove else "Set"} [prices."{name}"] in {path}.')
     click.echo("A running Farebox takes it up on SIGHUP; calls in progress keep the price that they began with.")
 
@@ -253,19 +257,6 @@ def _rate(text: str) -> tuple[str, str]:
     except ValueError as error:
         raise click.UsageError(f"{counter}: {error}") from error
     return counter, usd
-
-
-def _check_before_writing(path: Path, text: str) -> None:
-    """A configuration that would not load is not written."""
-    trial = path.with_name(f".{path.name}.trial")
-    try:
-        trial.write_text(text, encoding="utf-8")
-        load(trial).price_book()
-    except OSError as error:
-        raise ConfigError(f"cannot write beside {path}: {error.strerror}") from error
-    finally:
-        trial.unlink(missing_ok=True)
-    edit.write(path, text)
 
 
 def _now_ms() -> int:

@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from proxy.core.errors import ConfigError
@@ -56,16 +56,28 @@ def remove_price(text: str, name: str) -> str:
     return changed
 
 
-def write(path: Path, text: str) -> None:
-    """Replaces the file at once, with the permissions that it has. Raises ConfigError."""
+def write(path: Path, text: str, check: Callable[[Path], object] | None = None) -> None:
+    """Replaces the file at once, with the permissions that it has. Raises ConfigError.
+
+    `check` is given the new file before it takes the old one's place (readable by its owner only: it may hold secrets);
+    what it raises leaves the old one where it is.
+    """
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise ConfigError(f"cannot write beside {path}: {error.strerror}") from error
+    fresh = Path(name)
+    try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        Path(temporary).chmod(path.stat().st_mode & 0o777)
-        Path(temporary).replace(path)
+        if check is not None:
+            check(fresh)
+        fresh.chmod(path.stat().st_mode & 0o777)
+        fresh.replace(path)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _find(lines: list[str], name: str) -> int | None:
