@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote
 
 import pytest
 from aiohttp import web
@@ -186,7 +185,7 @@ def different(exchange: Recorded, method: str, target: str, body: bytes) -> str 
     path, _, query = target.partition("?")
     if method != exchange.method:
         return f"method {method} instead of {exchange.method}"
-    if unquote(path) != unquote(exchange.path):
+    if path != exchange.path:
         return f"path {path} instead of {exchange.path}"
     if query != exchange.query:
         return f"query {query!r} instead of {exchange.query!r}"
