@@ -13,7 +13,7 @@ import msgspec
 
 from proxy.core.usage import Usage
 from proxy.providers.openai_token_usage import ReportedTokens, read_raw_tokens, read_tokens
-from proxy.providers.openai_usage import Reading
+from proxy.providers.openai_usage import OTHER_COST, Reading
 from proxy.providers.tally import Tally
 from proxy.providers.usage_reading import NOTHING, Count, is_given
 
@@ -164,12 +164,14 @@ def read_response(response: Response) -> Reading:
             return None, None, CANCELLED
         return None, None, None if response.failed or not has_billed_call(response.output) else UNTOLD_TOOL
     usage, partial, flag = read_tokens(response.usage)
-    if usage is None or flag is not None:
+    if usage is None:
         return usage, partial, flag
     tools = _tools_of(response)
     drawn = response.tool_usage is not None and response.tool_usage.image_gen is not None
     if any(item.type == _IMAGE_CALL for item in response.output or ()) or (drawn and _total(response.tool_usage) > 0):
         flag = OTHER_MODEL
+    elif tools and flag == OTHER_COST:
+        flag = None  # what was billed beside the tokens has a rate of its own
     return Usage({**usage.counters, **tools}) if tools else usage, None, flag
 
 

@@ -4,12 +4,12 @@ Sources: https://platform.openai.com/docs/api-reference/responses/object, /image
 Cached, written and audio tokens are parts of `input_tokens`, reasoning is a part of `output_tokens`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from proxy.core.usage import Usage
-from proxy.providers.openai_usage import Reading, add_input, add_output
+from proxy.providers.openai_usage import Reading, add_input, add_output, billed_beside
 from proxy.providers.usage_reading import UNREADABLE, Count, Unbelievable, part
 
 
@@ -41,6 +41,8 @@ class ReportedTokens(msgspec.Struct, gc=False):
     input_tokens_details: _InputDetails | None = None
     input_token_details: _InputDetails | None = None
     output_tokens_details: _OutputDetails | None = None
+    cost: Any = None
+    cost_details: Any = None
 
 
 Medium = Literal["text", "image", "audio"]
@@ -70,7 +72,8 @@ def read_tokens(reported: ReportedTokens, makes: Medium = "text") -> Reading:
     except Unbelievable as error:
         return None, None, f"usage not believed: {error}"
     if reported.input_tokens is not None and reported.output_tokens is not None:
-        return Usage(counters), None, None
+        flag = None if reported.cost_details is None else billed_beside(reported.cost, reported.cost_details)
+        return Usage(counters), None, flag
     return None, Usage(counters) if counters else None, None
 
 

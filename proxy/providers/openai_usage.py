@@ -5,8 +5,11 @@ Two families of names: `prompt_tokens`/`completion_tokens` (chat, completions, e
 https://platform.openai.com/docs/api-reference/chat/object (usage), and for the names that others give their figures:
 DeepSeek `prompt_cache_hit_tokens`, Mistral `num_cached_tokens`, Moonshot and Together `cached_tokens`, Perplexity
 https://docs.perplexity.ai/getting-started/pricing (`citation_tokens`, `num_search_queries`), OpenRouter
-`server_tool_use_details`, xAI `num_sources_used`.
+`server_tool_use_details` and its `cost` beside that of the tokens (https://openrouter.ai/docs/use-cases/usage-accounting), xAI
+`num_sources_used`.
 """
+
+from typing import Any
 
 import msgspec
 
@@ -50,12 +53,16 @@ class ReportedUsage(msgspec.Struct, gc=False):
     num_search_queries: Count = None
     num_sources_used: Count = None
     server_tool_use_details: _ServerTools | None = None
+    cost: Any = None
+    cost_details: Any = None
 
 
 _NO_PROMPT_DETAILS = _PromptDetails()
 _NO_COMPLETION_DETAILS = _CompletionDetails()
 _decode = msgspec.json.Decoder(ReportedUsage).decode
 
+OTHER_TOOLS = "the provider ran tools that are billed apart from the tokens"
+OTHER_COST = "the provider billed more than the tokens"
 TOO_LARGE_A_PART = "a part of the usage is larger than its total"
 
 
@@ -182,13 +189,26 @@ def _output(counters: dict[str, int], reported: ReportedUsage, total: int) -> No
 
 
 def _add_searches(counters: dict[str, int], reported: ReportedUsage) -> str | None:
-    """Count what the provider searched on its own; the reason for a flag where it ran tools whose price is not told."""
+    """Count what the provider searched on its own; the reason for a flag where it ran something whose price is not told."""
     searches = reported.num_search_queries or reported.num_sources_used
-    flag = None
+    executed = 0
     if (tools := reported.server_tool_use_details) is not None:
-        searches = tools.web_search_requests
-        if (tools.tool_calls_executed or 0) > (searches or 0):
-            flag = "the provider ran tools that are billed apart from the tokens"
+        searches, executed = tools.web_search_requests, tools.tool_calls_executed or 0
     if searches:
         counters["web_searches"] = searches
-    return flag
+    if executed > (searches or 0):
+        return OTHER_TOOLS
+    return None if searches or reported.cost_details is None else billed_beside(reported.cost, reported.cost_details)
+
+
+def billed_beside(cost: Any, details: Any) -> str | None:
+    """The reason for a flag where OpenRouter says that it billed more than the tokens: files that it parsed, plugins.
+
+    A hundredth is left to rounding; with a key of the caller's own at the model's provider the cost is OpenRouter's fee alone.
+    """
+    if not isinstance(details, dict) or not isinstance(cost, int | float):
+        return None
+    names = ("prompt", "completions", "input", "output")
+    shares = [details.get(f"upstream_inference_{name}_cost") for name in names]
+    known = [share for share in shares if isinstance(share, int | float)]
+    return OTHER_COST if len(known) == 2 and cost * 0.99 > sum(known) else None

@@ -10,6 +10,7 @@ from proxy.providers.dialect import SSE, Ask, Meter
 from proxy.providers.meters import MAX_PLAIN_BYTES
 from proxy.providers.openai_response_objects import CANCELLED, OTHER_MODEL, UNTOLD_TOOL
 from proxy.providers.openai_responses import Responses
+from proxy.providers.openai_usage import OTHER_COST
 from tests.support.answers import HOSTILE, event, plain, play, state, streamed
 
 RESPONSES = Responses()
@@ -200,6 +201,14 @@ def test_images_of_a_tool_are_charged_at_the_hold_and_the_tokens_are_told() -> N
     for answer in (response(output=[drawn]), response(tool_usage={"image_gen": {"total_tokens": 5}})):
         for meter in both(answer):
             assert (meter.flag, used(meter)) == (OTHER_MODEL, COUNTERS)
+
+
+def test_a_cost_above_that_of_the_tokens_is_flagged_unless_a_search_explains_it() -> None:
+    details = {"upstream_inference_input_cost": 0.001, "upstream_inference_output_cost": 0.001}
+    for cost, items, flag in ((0.002, [], None), (0.02, [], OTHER_COST), (0.02, [SEARCH], None)):
+        for meter in both(response(usage={**USED, "cost": cost, "cost_details": details}, output=items)):
+            assert meter.flag == flag
+            assert meter.usage is not None
 
 
 def test_a_tool_that_ran_is_not_forgotten_where_the_usage_does_not_come() -> None:

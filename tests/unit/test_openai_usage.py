@@ -52,6 +52,29 @@ def test_tools_whose_price_is_not_told_are_flagged_and_the_tokens_stay() -> None
         assert meter.usage.counters == {"input": 100, "output": 10, "web_searches": 1}
 
 
+@pytest.mark.parametrize(
+    ("cost", "details", "flagged"),
+    [
+        (0.002, {"upstream_inference_prompt_cost": 0.001, "upstream_inference_completions_cost": 0.001}, False),
+        (0.00200001, {"upstream_inference_prompt_cost": 0.001, "upstream_inference_completions_cost": 0.001}, False),
+        (0.004, {"upstream_inference_prompt_cost": 0.001, "upstream_inference_completions_cost": 0.001}, True),
+        (0.004, {"upstream_inference_prompt_cost": 0, "upstream_inference_completions_cost": 0}, True),
+        (0, {"upstream_inference_prompt_cost": 0.001, "upstream_inference_completions_cost": 0.001}, False),
+        (0.004, {"upstream_inference_prompt_cost": None, "upstream_inference_completions_cost": 0.001}, False),
+        ({"total_cost": 0.004}, {"upstream_inference_prompt_cost": 0, "upstream_inference_completions_cost": 0}, False),
+        (0.004, None, False),
+        (0.004, [1], False),
+    ],
+)
+def test_a_cost_above_that_of_the_tokens_is_flagged_and_the_tokens_stay(cost: Any, details: Any, flagged: bool) -> None:
+    meter = plain(CHAT, {"choices": [], "usage": {**USED, "cost": cost, "cost_details": details}})
+    assert (meter.flag is not None) is flagged
+    assert meter.usage is not None
+    assert meter.usage.counters == {"input": 100, "output": 10}
+    searched = {**USED, "cost": cost, "cost_details": details, "server_tool_use_details": {"web_search_requests": 1}}
+    assert plain(CHAT, {"choices": [], "usage": searched}).flag is None
+
+
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize(
     "path",
