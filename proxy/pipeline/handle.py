@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
 from proxy.core.ids import new_call_id
-from proxy.pipeline.admit import hold_bound_microcredits, rate_limit_headers
+from proxy.pipeline.admit import rate_limit_headers
 from proxy.pipeline.alternatives import at_dearest
 from proxy.pipeline.attempts import first_answer
 from proxy.pipeline.authenticate import credential_of
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from proxy.accounts.caller import Caller
     from proxy.config import Config
     from proxy.core.clock import Clock
-    from proxy.core.pricing import Tariff
     from proxy.metrics import Metrics
-    from proxy.pipeline.candidates import Candidates, Route
+    from proxy.pipeline.candidates import Candidates
     from proxy.pipeline.exchange import Exchange, RawHeaders
     from proxy.pipeline.health import Health
     from proxy.pipeline.hold import Credits, Hold
@@ -146,7 +145,7 @@ class Pipeline:
         candidates = self.router.find(target, ask.model, at_ms)
         if ask.others:
             candidates = self._at_dearest(candidates, target, ask, caller, at_ms)
-        route, tariff = self._dearest(candidates, ask, len(body), caller.markup_ppm)
+        candidates, route, tariff = self.router.dearest(candidates, ask, len(body), caller.markup_ppm)
         return Call(
             call_id=call_id,
             at_ms=at_ms,
@@ -171,17 +170,6 @@ class Pipeline:
         for other in ask.others:
             check_model_allowed(caller, other)
         return at_dearest(candidates, [self.router.find(target, other, at_ms) for other in ask.others])
-
-    def _dearest(
-        self, candidates: Candidates, ask: Ask, body_bytes: int, markup_ppm: int | None
-    ) -> tuple[Route, Tariff]:
-        """The candidate that may cost most: its price is what the call is held at."""
-        route = candidates.routes[0]
-        tariff = self.router.tariff(route, markup_ppm)
-        if candidates.one_price:
-            return route, tariff
-        priced = [(route, self.router.tariff(route, markup_ppm)) for route in candidates.routes]
-        return max(priced, key=lambda pair: hold_bound_microcredits(ask, body_bytes, pair[1]))
 
     async def _forward(self, call: Call, hold: Hold) -> None:
         exchange = call.exchange

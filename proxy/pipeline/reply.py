@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.core.errors import MethodNotAllowed, Unavailable
+from proxy.core.errors import MethodNotAllowed, Unavailable, UpgradeRefused
 from proxy.providers.errors import error_body, error_headers
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def send_error(exchange: Exchange, error: FareboxError, dialect: str, call_id: s
     if retry_after_ms is not None:
         headers.append((b"retry-after", b"%d" % -(-retry_after_ms // 1000)))
         headers.append((b"retry-after-ms", b"%d" % retry_after_ms))
+    if isinstance(error, UpgradeRefused):
+        headers.append((b"upgrade", b"HTTP/1.1"))  # which a 426 has to say (RFC 9110, 15.5.22)
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", str(error.metadata.get("allow", "")).encode()))
     exchange.answer(error.status, headers, error_body(dialect, error, call_id))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from math import lcm
+from operator import itemgetter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from proxy.core.errors import Forbidden, InsufficientCredits, NotFound
 from proxy.core.pricing import Price
 from proxy.core.usage import COUNTERS
+from proxy.pipeline.admit import hold_bound_microcredits
 from proxy.pipeline.candidates import Candidates, Endpoint, Route
 from proxy.pipeline.opened import FlatRate
 from proxy.pipeline.read import printable
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from proxy.pipeline.paths import Target
     from proxy.prices.book import PriceBook
     from proxy.provider_config import Provider
+    from proxy.providers.dialect import Ask
 
 FREE_PRICE = Price("free", dict.fromkeys(COUNTERS, 0), "free", 0)
 """Of operations that the provider does not bill: nothing is held and nothing charged, limits hold all the same."""
@@ -69,6 +72,31 @@ class Router:
     def tariff(self, route: Route, markup_ppm: int | None) -> Tariff:
         """The route's price with the account's markup (parts per million), or the configured one for None."""
         return route.tariff(self._per_usd, route.markup_ppm if markup_ppm is None or route.flat else markup_ppm)
+
+    def dearest(
+        self, candidates: Candidates, ask: Ask, body_bytes: int, markup_ppm: int | None
+    ) -> tuple[Candidates, Route, Tariff]:
+        """The candidates that have a price for what is asked, and the one of them that may cost most: the hold is at its price.
+
+        Raises InsufficientCredits where none of them has.
+        """
+        route = candidates.routes[0]
+        tariff = self.tariff(route, markup_ppm)
+        if candidates.one_price:
+            return candidates, route, tariff
+        bounds: list[tuple[int, Route]] = []
+        refused: InsufficientCredits | None = None
+        for one in candidates.routes:
+            try:
+                bounds.append((hold_bound_microcredits(ask, body_bytes, self.tariff(one, markup_ppm)), one))
+            except InsufficientCredits as error:
+                refused = error
+        if not bounds and refused is not None:
+            raise refused
+        if refused is not None:
+            candidates = Candidates([one for _, one in bounds])
+        route = max(bounds, key=itemgetter(0))[1]
+        return candidates, route, self.tariff(route, markup_ppm)
 
     def serving(self, dialect: str, provider: str | None, model: str) -> list[list[Served]]:
         """Who serves a model, each with its own name for it, the best fit first; empty for nobody."""

@@ -391,6 +391,29 @@ def test_opened_paths_cost_their_price(farebox: Installation, provider: Scripted
     assert poor.ask("/v1/files/a", "GET").status_code == 200
 
 
+def test_what_is_free_holds_nothing_and_is_limited_and_recorded(
+    farebox: Installation, provider: ScriptedProvider
+) -> None:
+    farebox.command("account", "create", "free")
+    key = farebox.command("key", "create", "free", "--requests-per-minute", "2")["key"]
+    start = len(provider.asked)
+    statuses = []
+    for _ in range(3):
+        provider.scripts["claude"].append(Answer(body=b'{"input_tokens": 11}'))
+        answer = httpx.post(
+            f"{farebox.url}/v1/messages/count_tokens",
+            json={"model": "claude-x", "messages": [{"role": "user", "content": "hello"}]},
+            headers={"x-api-key": key, "anthropic-version": "2023-06-01"},
+        )
+        statuses.append(answer.status_code)
+    provider.scripts["claude"].clear()
+    assert statuses == [200, 200, 429], answer.text
+    assert len(since(provider, start)) == 2
+    for record in farebox.usage("free", 2):
+        assert (record["hold_microcredits"], record["charge_microcredits"], record["status"]) == (0, 0, 200)
+    assert farebox.balance("free")["microcredits"] == 0
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -421,6 +444,7 @@ def test_web_sockets_are_refused_in_words(farebox: Installation) -> None:
     for path in ("/v1/realtime?model=shared-model", "/v1/responses", "/v1beta/models"):
         answer = httpx.get(farebox.url + path, headers={**headers, "authorization": f"Bearer {key}"})
         assert answer.status_code == 426, "this status has clients take HTTP instead"
+        assert answer.headers["upgrade"] == "HTTP/1.1"
         assert "WebSocket" in answer.json()["error"]["message"]
 
 
