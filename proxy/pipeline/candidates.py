@@ -52,7 +52,8 @@ class Route:
     """A provider for a model, and what the call costs there.
 
     `own_model` is the provider's own name for the model, None where it is the one that was asked for. `markup_ppm` holds for
-    accounts without a markup of their own, in parts per million; a `flat` price is what accounts pay, without any.
+    accounts without a markup of their own, in parts per million; a `flat` price is what accounts pay, without any. `named`:
+    what the call costs by the model that answers, where the request named several and `price` is the dearest's.
     """
 
     endpoint: Endpoint
@@ -62,6 +63,7 @@ class Route:
     weight: int = 1
     markup_ppm: int = MARKUP_ONE_PPM
     flat: bool = False
+    named: Mapping[str, Price] = field(default_factory=dict)
     _tariffs: dict[tuple[int, int], Tariff] = field(default_factory=dict)
 
     @property

@@ -169,7 +169,7 @@ class Pipeline:
         """The candidates of a request that lets other models answer too, at the dearest price of them all."""
         for other in ask.others:
             check_model_allowed(caller, other)
-        return at_dearest(candidates, [self.router.find(target, other, at_ms) for other in ask.others])
+        return at_dearest(candidates, {other: self.router.find(target, other, at_ms) for other in ask.others})
 
     async def _forward(self, call: Call, hold: Hold) -> None:
         exchange = call.exchange

@@ -13,6 +13,7 @@ from proxy.core.money import MAX_AMOUNT
 from proxy.core.pricing import Tariff, Unpriced
 from proxy.core.records import UsageRecord
 from proxy.core.settlement import Facts, counted_usage, settlement_basis
+from proxy.pipeline.alternatives import settled_tariff
 from proxy.pipeline.parting import FREE as FREE_WHEN_LEFT
 from proxy.pipeline.parting import policy_of
 from proxy.providers.dialect import FREE
@@ -72,6 +73,8 @@ def checkpoint_record(call: Call, hold_microcredits: int) -> UsageRecord:
 async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, counter: TokenCounter) -> UsageRecord:
     """The record of a call that has ended with `call.outcome`, its charge included: `record` is its draft, filled in."""
     record.status, record.attempts, record.hold_microcredits = call.status, call.attempts, hold_microcredits
+    if call.ask.others:
+        call.tariff = settled_tariff(call)
     # The provider that answered, which another may have been tried before.
     record.provider, record.price_version = call.route.endpoint.provider, call.tariff.price.version
     meter = call.meter

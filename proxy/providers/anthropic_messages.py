@@ -51,6 +51,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Start(msgspec.Struct, gc=False):
+    model: Any = None
     usage: msgspec.Raw = NOTHING
     container: _Container | None = None
 
@@ -85,6 +86,7 @@ class _Block(msgspec.Struct, gc=False):
 
 class _Message(msgspec.Struct, gc=False):
     type: str
+    model: Any = None
     content: list[_Block] | None = None
     container: _Container | None = None
     usage: msgspec.Raw = NOTHING
@@ -168,6 +170,11 @@ class _Nothing(PlainMeter):
         return b""
 
 
+def _answered_by(holder: _Message | _Start | None) -> str | None:
+    """The model that answers, by the provider's word."""
+    return holder.model if holder is not None and isinstance(holder.model, str) else None
+
+
 def _kept_as(holder: _Message | _Start | _Delta | None) -> str | None:
     """The container that the provider keeps for the next request to go on in."""
     if holder is None or holder.container is None or not isinstance(holder.container.id, str):
@@ -194,6 +201,7 @@ class _Document(PlainMeter):
         self.complete = True
         self.error = message.type == "error"
         self.resource = _kept_as(message)
+        self.answered_by = _answered_by(message)
         if is_given(message.usage):
             report = Report(others=self._others)
             report.add(message.usage)
@@ -242,6 +250,7 @@ class _Stream(StreamMeter):
         if event.content_block is not None and isinstance(event.content_block.name, str):
             self._tally.call(event.content_block.name)
         message = event.message
+        self.answered_by = _answered_by(message) or self.answered_by
         self.resource = _kept_as(message) or _kept_as(delta) or self.resource
         self._read_kind(event.type, event.usage if message is None else message.usage)
         return False

@@ -91,6 +91,9 @@ class Meter(Protocol):
     service_tier: str | None
     """The tier that the provider says it served, in its own word."""
 
+    answered_by: str | None
+    """The model that answered, by the provider's word; told at least where the request named others beside its own."""
+
     resource: str | None
     """The id under which the provider keeps the answer, where it can be fetched or continued later."""
 

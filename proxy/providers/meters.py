@@ -21,6 +21,7 @@ class BaseMeter:
 
     __slots__ = (
         "_tally",
+        "answered_by",
         "complete",
         "error",
         "flag",
@@ -41,6 +42,7 @@ class BaseMeter:
         self.complete = False
         self.unread_events = 0
         self.service_tier: str | None = None
+        self.answered_by: str | None = None
         self.resource: str | None = None
         self.pending = False
         self._tally = Tally()
@@ -144,9 +146,11 @@ class StreamMeter(BaseMeter):
                 return b"" if self._event(piece[6:-2]) and self._takes_out else piece
             if lines == 3 and piece.startswith(b"event: ") and (at := piece.find(b"\ndata: ")) > 0:
                 return b"" if self._event(piece[at + 7 : -2]) and self._takes_out else piece
-            blocks = piece.split(b"\n\n")
-            if not blocks.pop():
-                return self._whole(piece, blocks)
+            # A blank line of its own, in front or between, is no part of the event behind it.
+            if b"\n\n\n" not in piece and not piece.startswith(b"\n"):
+                blocks = piece.split(b"\n\n")
+                if not blocks.pop():
+                    return self._whole(piece, blocks)
         return self._cut(piece)
 
     def finish(self) -> bytes:

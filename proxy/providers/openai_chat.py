@@ -16,7 +16,7 @@ from proxy.core.usage import Usage
 from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.meters import PlainMeter, StreamMeter
-from proxy.providers.openai_events import Answer, Chunk, Elsewhere, Figures, read_text
+from proxy.providers.openai_events import Answer, Chunk, Elsewhere, Figures, Named, StreamChoice, read_text
 from proxy.providers.openai_request import (
     LIMIT_NAMES,
     model_of,
@@ -26,7 +26,7 @@ from proxy.providers.openai_request import (
     usage_asked,
     with_usage_asked,
 )
-from proxy.providers.openai_usage import Reading, read_raw_usage, read_usage
+from proxy.providers.openai_usage import OTHER_TOOLS, Reading, read_raw_usage, read_usage
 from proxy.providers.prompts import count_media, texts_of
 from proxy.providers.reading import is_array, outline, read_count, read_switch, with_model
 from proxy.providers.usage_reading import UNREADABLE, is_given
@@ -50,6 +50,7 @@ _ONE_SEARCH = {"web_searches": 1}
 _decode_chunk = msgspec.json.Decoder(Chunk).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_figures = msgspec.json.Decoder(Figures).decode
+_decode_named = msgspec.json.Decoder(Named).decode
 _decode_elsewhere = msgspec.json.Decoder(Elsewhere).decode
 
 
@@ -130,6 +131,8 @@ class _Document(PlainMeter):
             return
         self.complete = True
         self.error = answer.error is not None
+        if self._ask.others and isinstance(answer.model, str):
+            self.answered_by = answer.model
         if isinstance(answer.service_tier, str):
             self.service_tier = answer.service_tier
         if answer.usage is not None:
@@ -137,6 +140,8 @@ class _Document(PlainMeter):
         for choice in answer.choices or ():
             if choice.message is not None:
                 read_text(choice.message, self._tally)
+                if choice.message.executed_tools:
+                    self.flag = self.flag or OTHER_TOOLS
             elif isinstance(choice.text, str):
                 self._tally.add(choice.text)
 
@@ -156,12 +161,13 @@ class _Document(PlainMeter):
 class _Stream(StreamMeter):
     """A streamed answer."""
 
-    __slots__ = ("_ask", "_unfinished")
+    __slots__ = ("_ask", "_beside", "_unfinished")
 
     def __init__(self, ask: Ask) -> None:
         super().__init__(takes_out=ask.stream and not ask.usage_asked)
         self._ask = ask
         self._unfinished = ask.choices
+        self._beside: str | None = None  # Groq's compound models ran tools, which are billed apart
 
     def _event(self, data: bytes) -> bool:
         try:
@@ -171,15 +177,7 @@ class _Stream(StreamMeter):
             return False
         choices = chunk.choices
         if choices:
-            for choice in choices:
-                if choice.delta is not None:
-                    read_text(choice.delta, self._tally)
-                elif choice.text and isinstance(choice.text, str):
-                    self._tally.add(choice.text)
-                if choice.finish_reason is not None:
-                    self._finish_choice()
-                if choice.usage is not None:
-                    self._take(read_usage(choice.usage))
+            self._read_choices(choices)
         if chunk.error is not None:
             self.error = True
         if chunk.service_tier is not None and self.service_tier is None:
@@ -189,12 +187,33 @@ class _Stream(StreamMeter):
         if chunk.usage is None:
             return False
         self._take(read_usage(chunk.usage))
+        self._name(data)
         return choices is not None and not choices and chunk.error is None
+
+    def _read_choices(self, choices: list[StreamChoice]) -> None:
+        for choice in choices:
+            delta = choice.delta
+            if delta is not None:
+                read_text(delta, self._tally)
+                if delta.executed_tools:
+                    self._beside = self.flag = OTHER_TOOLS
+            elif choice.text and isinstance(choice.text, str):
+                self._tally.add(choice.text)
+            if choice.finish_reason is not None:
+                self._finish_choice()
+            if choice.usage is not None:
+                self._take(read_usage(choice.usage))
 
     def _take(self, reading: Reading) -> None:
         """Takes over what a usage says; the last one holds, but one that says less takes nothing back."""
         if reading[0] is not None or reading[2] is not None or (self.usage is None and reading[1] is not None):
-            self.usage, self.partial, self.flag = _with_units(reading, self._ask)
+            self.usage, self.partial, flag = _with_units(reading, self._ask)
+            self.flag = flag or self._beside
+
+    def _name(self, data: bytes) -> None:
+        """Which of several models answered: looked for in the event that has the usage, not in each."""
+        if self._ask.others and isinstance(model := _decode_named(data).model, str):
+            self.answered_by = model
 
     def _finish_choice(self) -> None:
         self._unfinished -= 1

@@ -35,6 +35,7 @@ class Text(msgspec.Struct, gc=False):
     refusal: Any = None
     tool_calls: list[ToolCall] | None = None
     function_call: Function | None = None
+    executed_tools: Any = None
 
 
 class StreamChoice(msgspec.Struct, gc=False):
@@ -76,6 +77,13 @@ class Answer(msgspec.Struct, gc=False):
     usage: ReportedUsage | None = None
     error: Any = None
     service_tier: Any = None
+    model: Any = None
+
+
+class Named(msgspec.Struct, gc=False):
+    """The model that an event names."""
+
+    model: Any = None
 
 
 class Figures(msgspec.Struct, gc=False):
