@@ -44,11 +44,11 @@ def count_now(text: str, model: str) -> int:
 
 
 def encoding_name(model: str) -> str:
-    """The encoding of a model by tiktoken's own table, among those that are vendored."""
+    """The encoding of a model, also with a provider before its name, by tiktoken's own table, among those vendored."""
     import tiktoken.model  # noqa: PLC0415 - 0.1 s and a regex engine, only where tokens are counted
 
     try:
-        name = tiktoken.model.encoding_name_for_model(model)
+        name = tiktoken.model.encoding_name_for_model(model.rpartition("/")[2])
     except KeyError:
         return DEFAULT_ENCODING
     if name in FILES:
