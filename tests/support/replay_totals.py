@@ -59,7 +59,8 @@ def bills_more(exchange: Recorded) -> bool:
     """Whether the answer says that something was billed beside its totals: an advisor's work, at its own model's rates.
 
     https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool; OpenRouter's `tool_calls_executed`, and its
-    `cost` where that is more than the tokens' and no search is told (https://openrouter.ai/docs/use-cases/usage-accounting).
+    `cost` where that is more than the tokens' and no search is told (https://openrouter.ai/docs/use-cases/usage-accounting);
+    Groq's `executed_tools` (https://console.groq.com/docs/compound).
     """
     for document in documents_of(exchange):
         usage = (document or {}).get("usage") if isinstance(document, dict) else None
@@ -68,6 +69,9 @@ def bills_more(exchange: Recorded) -> bool:
         if any(entry["type"] not in {"message", "compaction"} for entry in rounds):
             return True
         if (tools.get("tool_calls_executed") or 0) > (tools.get("web_search_requests") or 0):
+            return True
+        choices = (document or {}).get("choices") or () if isinstance(document, dict) else ()
+        if any((choice.get("message") or choice.get("delta") or {}).get("executed_tools") for choice in choices):
             return True
         costs = (usage or {}).get("cost_details") or {}
         tokens = [costs.get(f"upstream_inference_{side}_cost") for side in ("prompt", "completions")]

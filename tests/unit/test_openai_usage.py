@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from proxy.providers.openai_chat import ChatCompletions
-from proxy.providers.openai_usage import add_input, add_output, read_raw_usage
+from proxy.providers.openai_usage import OTHER_TOOLS, add_input, add_output, read_raw_usage
 from proxy.providers.usage_reading import Unbelievable
 from tests.support.answers import HOSTILE, event, plain, streamed
 
@@ -50,6 +50,22 @@ def test_tools_whose_price_is_not_told_are_flagged_and_the_tokens_stay() -> None
         assert meter.flag is not None
         assert meter.usage is not None
         assert meter.usage.counters == {"input": 100, "output": 10, "web_searches": 1}
+
+
+def test_tools_that_groq_ran_are_flagged_wherever_they_are_told() -> None:
+    ran = [{"type": "search", "arguments": "{}"}]
+    for tools, flag in ((ran, OTHER_TOOLS), ([], None), (None, None)):
+        message = {"content": "x", "executed_tools": tools}
+        told = event(choices=[{"delta": message}])
+        usage = event(choices=[], usage=USED)
+        for meter in (
+            plain(CHAT, {"choices": [{"message": message}], "usage": USED}),
+            streamed(CHAT, told, usage),
+            streamed(CHAT, usage, told),
+        ):
+            assert meter.flag == flag
+            assert meter.usage is not None
+        assert streamed(CHAT, told).flag == flag
 
 
 @pytest.mark.parametrize(
