@@ -8,6 +8,8 @@ connection has one task for its whole life. Times are loop seconds.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
@@ -27,6 +29,7 @@ _WRITE_HIGH_WATER_BYTES = 256 * 1024
 _READ_HIGH_WATER_BYTES = 512 * 1024  # of a body that nobody reads yet
 _MAX_IN_LINE = 8
 _LINGER_S = 3.0  # how long an unread body is read on after an early answer, so that the client sees the answer
+_NO_LINGER = struct.pack("ii", 1, 0)
 _BAD_REQUEST_HEAD = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nx-should-retry: false\r\n"
     b"connection: close\r\ncontent-length: %d\r\n\r\n"
@@ -231,6 +234,13 @@ class ClientConnection(asyncio.Protocol):
             waiter = self._loop.create_future()
             self._drain_waiters.append(waiter)
             await waiter
+
+    def reset(self) -> None:
+        """Closes the connection at once, with a reset: what is unsent is dropped, and the client sees that it is."""
+        transport = self._transport
+        if transport is not None:
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            transport.abort()
 
     def close_after_flush(self) -> None:
         """Closes the connection once what was written is out."""

@@ -225,7 +225,10 @@ class Exchange:
     def cut(self) -> None:
         """Closes the connection without a clean end: a truncated upstream must look truncated to the client."""
         self.keep_alive = False
-        self.connection.close_after_flush()
+        if self._http_1_0 and self.head_sent:
+            self.connection.reset()  # where the end of the connection is the end of the body, nothing else tells
+        else:
+            self.connection.close_after_flush()
 
     def client_left(self, *, stalled: bool) -> None:
         """Called by the connection when the client is gone."""
