@@ -161,7 +161,7 @@ def read_prompt(body: bytes) -> Prompt | None:
     if not isinstance(members, dict):
         return None
     turns = next((members[name] for name in _TURNS if members.get(name) is not None), None)
-    if turns is None:
+    if turns is None or _is_tokens(turns):
         return None
     system = [members[name] for name in _SYSTEM if members.get(name)]
     items = turns if isinstance(turns, list) else [turns]
@@ -171,11 +171,24 @@ def read_prompt(body: bytes) -> Prompt | None:
         texts=tuple(texts_in([*system, *items])),
         tools=tuple(map(definition_of, _tool_items(members))),
         schemas=tuple(_formats(members)),
-        messages=len(items) + bool(system),
+        messages=_messages(members, items) + bool(system),
         images=images,
         sealed_chars=sum(_sealed(items)),
         complete=not unseen and not _has_other_media(items),
     )
+
+
+def _is_tokens(turns: Any) -> bool:
+    """Token ids, of one prompt or of several: operations that take them know what they are."""
+    first = turns[0] if isinstance(turns, list) and turns else None
+    return isinstance(first, int) or (isinstance(first, list) and bool(first) and isinstance(first[0], int))
+
+
+def _messages(members: dict[str, Any], items: list[Any]) -> int:
+    """Texts without a role (of completions and embeddings) have nothing around them; one `input` is a message."""
+    if isinstance(members.get("input"), str):
+        return 1
+    return sum(isinstance(item, dict) for item in items)
 
 
 def _tool_items(members: dict[str, Any]) -> Iterator[Definition]:

@@ -17,6 +17,7 @@ from proxy.providers.estimates import (
 )
 from proxy.providers.images import image_bound
 from proxy.providers.openai_chat import ChatCompletions
+from proxy.providers.openai_completions import Completions
 
 CHAT: Operation = ChatCompletions()
 PROSE = "The tide carries ships past the harbour wall, and the keeper writes their names down. "
@@ -166,6 +167,26 @@ def test_texts_are_found_in_every_dialect(body: dict[str, Any], texts: list[str]
     assert prompt is not None
     assert list(prompt.texts) == texts
     assert prompt.complete
+
+
+def test_texts_without_a_role_are_no_messages() -> None:
+    for body, messages in (
+        ({"prompt": "a"}, 0),
+        ({"prompt": ["a", "b"]}, 0),
+        ({"input": ["a", "b"]}, 0),
+        ({"input": "a"}, 1),
+        ({"input": [{"role": "user", "content": "a"}], "instructions": "b"}, 2),
+    ):
+        prompt = read_prompt(body_of(**body))
+        assert prompt is not None
+        assert prompt.messages == messages
+
+
+async def test_token_ids_are_counted_as_their_operation_reads_them() -> None:
+    ids = body_of(model="gpt-4o", prompt=list(range(1000, 1200)))
+    assert read_prompt(ids) is None
+    assert read_prompt(body_of(input=[[1, 2], [3]])) is None
+    assert await estimate(ids, "gpt-4o", Completions()) == pytest.approx(200, abs=5)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"[" * 100_000, b'{"file":1}', b"\xff"])
