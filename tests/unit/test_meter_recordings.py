@@ -20,8 +20,8 @@ RANDOM_CUTS = 4
 # Another model's work was billed beside the figures (an advisor's): believed, and said not to be all.
 MORE_IS_BILLED = frozenset(("1f5836f1b1ce", "3d4b75b6b73b", "6dad81dadcee", "3ac664cf1dd1"))
 # OpenRouter and Anthropic asked another model for advice in these, which is billed at that one's rates, and OpenRouter parsed
-# a file in the last: the totals are the provider's, and the call is charged at its hold.
-BILLED_BESIDE = {"3ac664cf1dd1", "120bfe6425f6", "1f5836f1b1ce", "3d4b75b6b73b", "6dad81dadcee"}
+# a file and Groq searched: the totals are the provider's, and the call is charged at its hold.
+BILLED_BESIDE = {"3ac664cf1dd1", "120bfe6425f6", "4651cf9228ee", "1f5836f1b1ce", "3d4b75b6b73b", "6dad81dadcee"}
 
 
 def replay(meter: Meter, pieces: list[bytes]) -> bytes:

@@ -129,6 +129,8 @@ def test_the_usage_chunk_that_farebox_asked_for_is_taken_out_at_any_cut(end: byt
 def test_several_events_in_one_piece_lose_only_that_chunk() -> None:
     assert stream(OURS, HELLO + LAST + USAGE + DONE)[1] == HELLO + LAST + DONE
     assert stream(OURS, b": note\n\n" + USAGE + b"\n\n" + DONE)[1] == b": note\n\n\n\n" + DONE
+    assert stream(OURS, b"\n" + USAGE)[1] == stream(OURS, b"\n", USAGE)[1] == b"\n"
+    assert stream(OURS, HELLO + b"\n" + USAGE)[1] == HELLO + b"\n"
 
 
 def test_only_an_unfinished_event_is_held_back() -> None:
