@@ -110,7 +110,7 @@ def _frames(body: bytes) -> list[Any]:
     return documents
 
 
-def _last(documents: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
+def _last(documents: list[dict[str, Any]], name: str) -> Any:
     found = [document[name] for document in documents if document.get(name)]
     return found[-1] if found else None
 
@@ -140,7 +140,10 @@ def _responses(documents: list[dict[str, Any]]) -> Totals | None:
     if usage is None:
         return None
     given, made = usage.get("input_tokens_details") or {}, usage.get("output_tokens_details") or {}
+    ran = [item.get("action") or {} for item in _last(holders, "output") or () if item["type"] == "web_search_call"]
     return {
+        # Searching is billed, opening and reading pages is not: https://platform.openai.com/docs/guides/tools-web-search.
+        "web_searches": sum(action.get("type", "search") == "search" for action in ran),
         "input": usage["input_tokens"],
         "output": usage["output_tokens"],
         "cache_read": given.get("cached_tokens") or 0,
