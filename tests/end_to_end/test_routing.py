@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.installation import Installation, free_port
 from tests.support.mock_provider import PROVIDER_KEY
+from tests.support.processes import until
 from tests.support.scripted_provider import Answer, Asked, ScriptedProvider, stream_of
 
 CHAT = "/v1/chat/completions"
@@ -207,6 +208,9 @@ def test_another_one_is_asked_before_a_byte_was_sent(farebox: Installation, prov
     assert (record["provider"], record["attempts"], record["charge_microcredits"]) == ("there", 2, CHARGE)
     assert account.farebox.balance(account.name)["microcredits"] == 1000 * 10**6 - CHARGE
     assert account.farebox.balance(account.name)["held"] == 0
+    until(lambda: 'model="reached-model"' in farebox.metrics(), 5)
+    calls = [line for line in farebox.metrics().splitlines() if 'model="reached-model"' in line]
+    assert all('provider="there"' in line for line in calls), "the one that answered is the one that is counted"
 
 
 @pytest.mark.parametrize("status", [401, 402, 429, 503, 529])

@@ -105,6 +105,17 @@ def test_a_provider_may_speak_several_dialects() -> None:
     assert config.providers["x"].endpoints() == {"openai": "http://h/v1", "anthropic": "http://h"}
 
 
+def test_every_key_of_a_provider_is_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ONE", "TWO", "THREE"):
+        monkeypatch.setenv(name, f"value of {name}")
+    config = parse_config(f"{ANY}api_keys = ['env:TWO', 'env:THREE']".replace("'k'", "'env:ONE'"))
+    assert config.providers["x"].every_key() == ["value of ONE", "value of TWO", "value of THREE"]
+    only = parse_config("[providers.x]\nbase_url = 'http://h'\napi_keys = ['env:TWO']")
+    assert only.providers["x"].every_key() == ["value of TWO"]
+    none = parse_config("[providers.x]\nbase_url = 'http://h'\napi_key = ''")
+    assert none.providers["x"].every_key() == [""]
+
+
 def test_no_message_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANARY", "sk-secret-canary")
     with pytest.raises(ConfigError) as caught:
