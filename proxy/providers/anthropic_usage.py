@@ -12,6 +12,7 @@ import msgspec
 from proxy.core.usage import Usage
 from proxy.providers.usage_reading import UNREADABLE, Count, Reading, Unbelievable, part
 
+STANDARD = "standard"
 FAST, US = "fast", "us"
 """The two modes that raise every rate: https://platform.claude.com/docs/en/build-with-claude/fast-mode and
 https://platform.claude.com/docs/en/manage-claude/data-residency (1.1 times). Together they are the tier `fast-us`."""
@@ -81,10 +82,15 @@ class Report:
 
     @property
     def service_tier(self) -> str | None:
-        """The tier that the call was served in: what raises its rates, else Anthropic's own word; None where it said nothing."""
+        """The tier that the call was served in: what raises its rates, else Anthropic's own word; None where it said nothing.
+
+        `standard` without a word of the speed says nothing of a mode that was asked for.
+        """
         modes = self._modes
-        dear = tier_of(modes.get("speed"), modes.get("geo"))
-        return modes.get("tier") if dear is None else dear
+        dear, tier = tier_of(modes.get("speed"), modes.get("geo")), modes.get("tier")
+        if dear is None and tier == STANDARD and "speed" not in modes:
+            return None
+        return tier if dear is None else dear
 
     def add(self, raw: msgspec.Raw) -> None:
         """Take over the figures of one usage object; those that it does not name stay."""

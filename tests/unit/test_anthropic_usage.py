@@ -89,9 +89,11 @@ def test_a_later_zero_does_not_take_the_input_back() -> None:
 @pytest.mark.parametrize(
     ("modes", "tier"),
     [
-        ({"service_tier": "standard"}, "standard"),
+        ({"service_tier": "standard"}, None),
+        ({"service_tier": "standard", "speed": "standard"}, "standard"),
+        ({"service_tier": "batch"}, "batch"),
         ({"service_tier": "priority", "speed": "standard", "inference_geo": "global"}, "priority"),
-        ({"service_tier": "standard", "inference_geo": "not_available"}, "standard"),
+        ({"service_tier": "standard", "inference_geo": "not_available"}, None),
         ({"service_tier": "standard", "speed": "fast"}, "fast"),
         ({"service_tier": "standard", "inference_geo": "us"}, "us"),
         ({"speed": "fast", "inference_geo": "us"}, "fast-us"),
