@@ -3,9 +3,12 @@ provider sees its connection closed. One row of the fault table a test, through 
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -266,3 +269,19 @@ async def test_a_client_that_leaves_while_the_provider_fails_is_not_the_reason(
         await answer.content.readexactly(len(WORD))
     assert facts(only_record(farebox, "both")) == ("client_left", "counted")
     assert farebox.audit()["ok"]
+
+
+async def test_a_killed_worker_leaves_the_prompt_on_the_bill_before_the_answer_began(
+    tmp_path: Path, provider: SteppingProvider
+) -> None:
+    credits_ = "lease_s = 9\nsweep_s = 0.5"  # renewed after 3 s, were it not for the first checkpoint
+    with Installation(tmp_path, provider.url, credits=credits_) as farebox:
+        [worker] = farebox.pids("worker")
+        asyncio.get_running_loop().call_later(4.5, os.kill, worker, signal.SIGKILL)
+        with pytest.raises(aiohttp.ClientError):
+            async with call(farebox, "killed", "local", [HANG], stream=False):
+                raise AssertionError("the worker should be gone")
+        record = only_record(farebox, "killed")
+        assert facts(record) == ("abandoned", "checkpoint")
+        assert record["input_tokens"] > 10
+        assert record["charge_microcredits"] == record["input_tokens"] * 1000
