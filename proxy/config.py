@@ -80,7 +80,7 @@ class Credits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     mode: Literal["normal", "strict"] = "normal"
     background_lease_s: int = 3600
     resources_kept_days: int = 30
-    resources: Literal["own", "any"] = "own"
+    resources: Literal["unowned", "own", "any"] = "unowned"
     unpriced: Policy = "refuse"
     price_book: str = ""
 

@@ -1,5 +1,6 @@
 """Whose a stored answer is. Providers keep answers (OpenAI's responses) under an id, for everybody who has our key with them:
-so Farebox remembers in Redis which account each one was made for, and nobody else can fetch or continue it.
+so Farebox remembers in Redis which account each one was made for, and no other account can fetch or continue it. An id that
+nobody here made is let through unless the configuration says otherwise: providers' ids are long and random.
 
 A response made in the background goes on after its call: its hold stays open, with the whole amount as its checkpoint, and
 is settled under its own call id when somebody fetches the finished response. Who never does pays the hold when its lease
@@ -66,20 +67,21 @@ class Resources:
         self._ledger = ledger
         self._metrics = metrics
         self._kept_s = config.resources_kept_days * _SECONDS_A_DAY
-        self._any = config.resources == "any"
+        self._policy = config.resources
 
     async def provider_of(self, account_id: str, ids: Sequence[str], asked: str | None) -> str | None:
         """The provider that keeps these, which must be the one asked for where the path names one; None where any may serve.
 
-        Raises NotFound where one was not made for this account, Unavailable while Redis is away.
+        Raises NotFound where one was made for another account (or, by policy, not for this one), Unavailable while Redis is
+        away.
         """
         provider = asked
         for resource in ids:
             kept = await self._find(account_id, resource)
             if kept is None:
-                if self._any:
-                    continue
-                raise NotFound(f"There is no {resource[:80]!r} of this account.", code="resource_not_found")
+                if self._policy == "own" or (self._policy == "unowned" and await self._is_owned(resource)):
+                    raise NotFound(f"There is no {resource[:80]!r} of this account.", code="resource_not_found")
+                continue
             if provider not in {None, kept.provider}:
                 raise NotFound(f"Another provider keeps {resource[:80]!r}.", code="resource_not_found")
             provider = kept.provider
@@ -135,16 +137,35 @@ class Resources:
         value = await self._redis.execute("GET", self._key(account_id, resource))
         return None if value is None else _decode(value)
 
+    async def _is_owned(self, resource: str) -> bool:
+        return bool(await self._redis.execute("EXISTS", self._owned_key(resource)))
+
     def _put(self, account_id: str, resource: str, kept: Kept) -> asyncio.Future[object] | None:
         try:
+            # First that somebody owns it: on one connection nobody sees the second without the first.
+            self._redis.execute("SET", self._owned_key(resource), b"1", "EX", self._kept_s).add_done_callback(_heard)
             return self._redis.execute("SET", self._key(account_id, resource), _encode(kept), "EX", self._kept_s)
         except Unavailable:
             return None
 
     def _key(self, account_id: str, resource: str) -> bytes:
-        # A digest: the provider chooses its ids, and they may be of any length.
-        digest = hashlib.blake2b(resource.encode("utf-8", "replace"), digest_size=16).hexdigest()
-        return self._ledger.partition_of(account_id).prefix + f"resource:{account_id}:{digest}".encode()
+        return self._ledger.partition_of(account_id).prefix + f"resource:{account_id}:{_digest(resource)}".encode()
+
+    def _owned_key(self, resource: str) -> bytes:
+        """In a slot of its own, for whoever asks does not know the account."""
+        digest = _digest(resource)
+        return self._ledger.partition_of(digest).prefix + f"owned:{digest}".encode()
+
+
+def _digest(resource: str) -> str:
+    """The provider chooses its ids, and they may be of any length."""
+    return hashlib.blake2b(resource.encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+def _heard(noted: asyncio.Future[object]) -> None:
+    """Whether it failed is told by the second note, which left on the same connection."""
+    if not noted.cancelled():
+        noted.exception()
 
 
 def _final(unfinished: Unfinished, meter: Meter) -> UsageRecord | None:

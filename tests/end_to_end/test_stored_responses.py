@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -152,7 +153,19 @@ async def test_a_stored_response_is_its_accounts_alone(farebox: Installation, pr
         assert (await owner.post(answer(response(resource + "n", "completed")), previous_response_id=resource))[
             0
         ] == 200
-    assert (await owner.get("resp_unknown"))[0] == 404
     charges = sorted(record["charge_microcredits"] for record in owner.records(6))
     assert charges == [0, 0, CHARGE, CHARGE, CHARGE, CHARGE]
     assert other.balance()["microcredits"] == 1_000_000_000
+
+
+@pytest.mark.parametrize(("policy", "seen"), [("", 200), ('resources = "own"', 404), ('resources = "any"', 200)])
+async def test_an_id_that_nobody_here_made_is_a_matter_of_policy(
+    tmp_path: Path, provider: SteppingProvider, policy: str, seen: int
+) -> None:
+    provider.plays["/v1/responses/resp_elsewhere"] = answer(response("resp_elsewhere", "completed"))
+    with Installation(tmp_path, provider.url, credits=policy) as farebox:
+        client = Client(farebox, "client")
+        before = len(provider.bodies)
+        assert (await client.get("resp_elsewhere"))[0] == seen
+        assert len(provider.bodies) - before == (seen == 200)
+        assert client.balance()["microcredits"] == 1_000_000_000

@@ -283,7 +283,7 @@ async def _run(directory: Path, exchanges: tuple[Recorded, ...], *, split: bool,
     async with Replayer(exchanges, split=split, seed=seed) as upstream:
         extra = configuration(upstream.url, names)
         # Stored responses, files and containers were made outside the recordings.
-        farebox = Installation(directory, upstream.url, credits='resources = "any"', extra=extra)
+        farebox = Installation(directory, upstream.url, extra=extra)
         with farebox:
             key = farebox.account(ACCOUNT, CREDITS)
             verdicts = await replay_all(farebox, key, exchanges)
