@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote_plus
 
 from proxy.core.errors import NotFound, UpstreamFailed
 from proxy.pipeline.paths import MODEL_PARTS, fill
+from proxy.providers.quirks import as_sent
 from proxy.providers.signing import SigningError
 
 if TYPE_CHECKING:
@@ -48,10 +49,11 @@ async def open_signed(call: Call, signer: Signer) -> UpstreamExchange:
 def _request(call: Call) -> tuple[str, RawHeaders, bytes]:
     """Target, headers and body for the provider."""
     route = call.route
+    ask = as_sent(call.ask, route.endpoint.provider)
     if route.own_model is None:
-        body = call.operation.outgoing(call.body, call.ask)
+        body = call.operation.outgoing(call.body, ask)
     else:
-        body = call.operation.outgoing(call.body, call.ask, route.own_model)
+        body = call.operation.outgoing(call.body, ask, route.own_model)
     return target_for(call, route), request_headers(call, route.endpoint, with_body=bool(body)), body
 
 

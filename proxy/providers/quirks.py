@@ -13,10 +13,24 @@ from proxy.providers.dialect import Ask
 # asked. Hugging Face's router passes on what the servers behind it send (Novita's do, recorded); OpenRouter always sends it
 # (https://openrouter.ai/docs/guides/administration/usage-accounting).
 _USAGE_UNASKED = frozenset(("huggingface", "openrouter", "novita"))
+# Mistral tells a stream's usage unasked too, with the last piece of the answer, and refuses a request that asks for it:
+# 422 `extra_forbidden` at `stream_options.include_usage` (https://docs.mistral.ai/api/#tag/chat does not know that member).
+_ASKING_REFUSED = frozenset(("mistral",))
+
+
+def as_sent(ask: Ask, provider: str) -> Ask:
+    """The ask by which a request is written: with `usage_asked` where Farebox must not ask for a stream's usage."""
+    return _with_usage_asked(ask) if _name(provider) in _ASKING_REFUSED else ask
 
 
 def as_metered(ask: Ask, provider: str) -> Ask:
     """The ask by which a provider's answer is metered: with `usage_asked` where its usage chunk is the caller's to see."""
-    if ask.usage_asked or not ask.stream or provider.partition("-")[0] not in _USAGE_UNASKED:
-        return ask
-    return replace(ask, usage_asked=True)
+    return _with_usage_asked(ask) if _name(provider) in _USAGE_UNASKED | _ASKING_REFUSED else ask
+
+
+def _with_usage_asked(ask: Ask) -> Ask:
+    return replace(ask, usage_asked=True) if ask.stream and not ask.usage_asked else ask
+
+
+def _name(provider: str) -> str:
+    return provider.partition("-")[0]
