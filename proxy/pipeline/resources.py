@@ -78,8 +78,12 @@ class Resources:
         provider = asked
         for resource in ids:
             kept = await self._find(account_id, resource)
+            if kept is None and self._policy == "unowned" and await self._is_owned(resource):
+                kept = await self._find(account_id, resource)  # it may be ours since we looked
+                if kept is None:
+                    raise NotFound(f"There is no {resource[:80]!r} of this account.", code="resource_not_found")
             if kept is None:
-                if self._policy == "own" or (self._policy == "unowned" and await self._is_owned(resource)):
+                if self._policy == "own":
                     raise NotFound(f"There is no {resource[:80]!r} of this account.", code="resource_not_found")
                 continue
             if provider not in {None, kept.provider}:
@@ -142,9 +146,10 @@ class Resources:
 
     def _put(self, account_id: str, resource: str, kept: Kept) -> asyncio.Future[object] | None:
         try:
-            # First that somebody owns it: on one connection nobody sees the second without the first.
-            self._redis.execute("SET", self._owned_key(resource), b"1", "EX", self._kept_s).add_done_callback(_heard)
-            return self._redis.execute("SET", self._key(account_id, resource), _encode(kept), "EX", self._kept_s)
+            # First whose it is: on one connection nobody sees that somebody owns it who could not see who does.
+            noted = self._redis.execute("SET", self._key(account_id, resource), _encode(kept), "EX", self._kept_s)
+            noted.add_done_callback(_heard)
+            return self._redis.execute("SET", self._owned_key(resource), b"1", "EX", self._kept_s)
         except Unavailable:
             return None
 
