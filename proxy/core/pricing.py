@@ -211,7 +211,8 @@ class Tariff:
         """The service tier that a call is billed in, or None for the plain rates.
 
         The provider's word counts where it is the tier that was asked for or a dearer one; a discount that nobody asked for
-        is not taken from an answer. Where the provider says nothing, the tier that was asked for and accepted counts.
+        is not taken from an answer. Where the provider says nothing, a dearer tier that was asked for and accepted counts; a
+        cheaper one does not: many servers pass over members that they do not know, and bill their plain rates.
         """
         tiers = self.price.service_tiers
         if not tiers:
@@ -219,7 +220,7 @@ class Tariff:
         told = asked if reported is None else reported
         if told is None or told not in tiers:
             return None
-        return told if told == asked or self._is_dear(told) else None
+        return told if told == reported == asked or self._is_dear(told) else None
 
     def unpriced(self, units: Mapping[str, int] = _NO_UNITS, service_tier: str | None = None) -> tuple[str, ...]:
         """What a call is going to use that has no rate, by name; such a call is refused (402 model_not_priced).
