@@ -7,6 +7,7 @@ a megabyte that was a third of what a call cost. Here the kernel writes into the
 from __future__ import annotations
 
 import asyncio
+import ctypes
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 LARGE_BODY_BYTES = 128 * 1024
 
+# A bytearray that is not cleared first, which `bytearray(size)` would take a tenth of the time of a large call for. Nobody
+# sees it before its last byte has come. https://docs.python.org/3/c-api/bytearray.html
+_allocate = ctypes.pythonapi.PyByteArray_FromStringAndSize
+_allocate.restype = ctypes.py_object
+_allocate.argtypes = (ctypes.c_char_p, ctypes.c_ssize_t)
+
 
 class LargeBody(asyncio.BufferedProtocol):
     """Takes the place of the connection's protocol until the body is whole; never reads a byte beyond it."""
@@ -22,10 +29,11 @@ class LargeBody(asyncio.BufferedProtocol):
     def __init__(self, connection: ClientConnection, exchange: Exchange) -> None:
         self._connection = connection
         self._exchange = exchange
-        self._body = bytearray(exchange.declared_bytes)
-        came = b"".join(exchange.take_pieces())
-        self._filled = len(came)
-        self._body[: len(came)] = came
+        self._body: bytearray = _allocate(None, exchange.declared_bytes)
+        self._filled = 0
+        for piece in exchange.take_pieces():
+            self._body[self._filled : self._filled + len(piece)] = piece
+            self._filled += len(piece)
         self._view = memoryview(self._body)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
