@@ -1,5 +1,6 @@
 """Lowering a request's token limit to what the balance affords (mode `strict`), or setting one where the caller gave none."""
 
+from collections.abc import Collection
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -18,9 +19,12 @@ class Clamps(Protocol):
         """
 
 
-def with_limit(body: bytes, members: tuple[str, ...], preferred: str, limit: int) -> bytes:
+def with_limit(
+    body: bytes, members: tuple[str, ...], preferred: str, limit: int, unsure: Collection[str] = ()
+) -> bytes:
     """The body, in which each of `members` that is there is at most `limit`, or `preferred` says so where none is.
 
+    `unsure` are those of them that not every server obeys: they do not stand for `preferred`.
     For a body that was read: what is there is a whole number (below zero: no limit) or null.
     """
     top = _decode_top(body)
@@ -28,7 +32,7 @@ def with_limit(body: bytes, members: tuple[str, ...], preferred: str, limit: int
     for name in given:
         asked = msgspec.json.decode(top[name], type=int)
         top[name] = msgspec.Raw(b"%d" % (min(limit, asked) if asked >= 0 else limit))
-    if not given:
+    if not set(given) - set(unsure):
         top[preferred] = msgspec.Raw(b"%d" % limit)
     return msgspec.json.encode(top)
 

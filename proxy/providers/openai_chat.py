@@ -18,6 +18,7 @@ from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.openai_events import Answer, Chunk, Elsewhere, Figures, Named, StreamChoice, read_text
 from proxy.providers.openai_request import (
+    ENDLESS,
     LIMIT_NAMES,
     model_of,
     read_others,
@@ -91,7 +92,7 @@ class ChatCompletions:
     def clamp(self, body: bytes, limit: int, provider: str) -> bytes:
         """See `clamping.Clamps`; the newer name is OpenAI's own, and not every other server knows it."""
         preferred = "max_completion_tokens" if provider in {"openai", "azure"} else "max_tokens"
-        return with_limit(body, LIMIT_NAMES, preferred, limit)
+        return with_limit(body, LIMIT_NAMES, preferred, limit, ENDLESS)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:
         """A meter for a stream or for one document."""

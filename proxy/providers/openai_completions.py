@@ -11,6 +11,7 @@ from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Path
 from proxy.providers.openai_chat import MAX_CHOICES, ChatCompletions
 from proxy.providers.openai_request import (
+    ENDLESS,
     LIMIT_NAMES,
     Inputs,
     model_of,
@@ -56,7 +57,7 @@ class Completions(ChatCompletions):
 
     def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - the older name only
         """See `clamping.Clamps`."""
-        return with_limit(body, LIMIT_NAMES, "max_tokens", limit)
+        return with_limit(body, LIMIT_NAMES, "max_tokens", limit, ENDLESS)
 
     def prompt_text(self, body: bytes) -> str:
         """The prompts; of token ids, a text of as many tokens."""

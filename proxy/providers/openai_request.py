@@ -18,7 +18,9 @@ from proxy.providers.usage_reading import is_given
 MAX_PROMPTS = 10_000
 MAX_TIER_CHARS = 64
 LIMIT_NAMES = ("max_tokens", "max_completion_tokens", "n_predict", "num_predict")
-_ENDLESS = ("n_predict", "num_predict")
+# Below what a price assumes of a call without a limit, llama.cpp's names alone would only lower the hold.
+_LEAST_LONE_LIMIT = 4096
+ENDLESS = frozenset(("n_predict", "num_predict"))
 
 _ASK_USAGE = b'"stream_options":{"include_usage":true},'
 _RESOURCE = re.compile(r"(?=.*[\w~-])[\w.:~-]{1,256}", re.ASCII)
@@ -70,20 +72,22 @@ def read_tier(members: dict[str, msgspec.Raw]) -> str | None:
 
 
 def read_output_limit(members: dict[str, msgspec.Raw]) -> int | None:
-    """The larger of the output limits that are given; None where there is none, or where one says that there is none."""
-    largest: int | None = None
+    """The larger of the output limits that are given; None where there is none, or where one says that there is none.
+
+    llama.cpp's own names only raise it: servers that do not know them pass over them and write as much as they like, so a
+    small one alone is no limit.
+    """
+    limits: dict[str, int] = {}
     for name in LIMIT_NAMES:
         if name not in members:
             continue
-        least = -2 if name in _ENDLESS else 0
-        limit = read_count(members, name, least, MAX_OUTPUT_LIMIT)
-        if limit is None:
-            continue
-        if limit < 0:
-            return None
-        if largest is None or limit > largest:
-            largest = limit
-    return largest
+        limit = read_count(members, name, -2 if name in ENDLESS else 0, MAX_OUTPUT_LIMIT)
+        if limit is not None:
+            limits[name] = limit
+    if not limits or min(limits.values()) < 0:
+        return None
+    largest = max(limits.values())
+    return None if limits.keys() <= ENDLESS and largest < _LEAST_LONE_LIMIT else largest
 
 
 def read_others(members: dict[str, msgspec.Raw], model: str) -> tuple[str, ...]:

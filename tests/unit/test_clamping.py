@@ -35,6 +35,7 @@ def test_chat_lowers_every_limit_that_is_there() -> None:
         "n_predict": 50,
     }
     assert clamped(chat, max_tokens=None) == {"max_tokens": 50}
+    assert clamped(chat, n_predict=7) == {"max_tokens": 50, "n_predict": 7}, "not every server obeys n_predict"
     assert clamped(chat, "openai") == {"max_completion_tokens": 50}
     assert clamped(chat, "mistral") == {"max_tokens": 50}
     assert clamped(Messages(), max_tokens=51) == {"max_tokens": 50}

@@ -22,7 +22,9 @@ def refused(request: bytes, head: Head | None = None) -> str | None:
 
 
 def test_the_largest_of_all_output_limits_counts_and_an_endless_one_is_none() -> None:
-    assert CHAT.read(body(n_predict=7)).output_limit == 7
+    assert CHAT.read(body(n_predict=7)).output_limit is None, "most servers pass over a name that they do not know"
+    assert CHAT.read(body(n_predict=99_999)).output_limit == 99_999
+    assert CHAT.read(body(n_predict=7, max_tokens=None)).output_limit is None
     assert CHAT.read(body(num_predict=7, max_tokens=9)).output_limit == 9
     assert CHAT.read(body(n_predict=99, max_tokens=9, max_completion_tokens=8)).output_limit == 99
     assert CHAT.read(body(n_predict=-1, max_tokens=9)).output_limit is None

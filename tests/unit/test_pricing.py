@@ -185,7 +185,7 @@ def test_a_tier_is_billed_where_it_was_asked_for_or_costs_more() -> None:
     tariff = Tariff(Price("m", PLAIN, "v", service_tiers={"flex": cheap, "priority": dear}), 1000)
     asked_and_told = [
         (None, None), ("flex", "flex"), ("flex", None), (None, "flex"), ("flex", "default"), ("priority", "default"),
-        (None, "priority"), ("flex", "priority"), ("auto", "default"), ("scale", "scale"),
+        (None, "priority"), ("flex", "priority"), ("auto", "default"), ("scale", "scale"), ("priority", None),
     ]  # fmt: skip
     billed = [tariff.billed_tier(asked, told) for asked, told in asked_and_told]
     assert billed == [None, "flex", None, None, None, None, "priority", "priority", None, None, "priority"]
