@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _TAG = re.compile(r"[A-Za-z0-9_.\-]{1,64}=[A-Za-z0-9_.\-:/@+ ]{0,256}")
+# In another charset (UTF-7) the same bytes can be another JSON document, and some servers go by what the header says.
+_CHARSET = re.compile(rb"charset[*0-9]*\s*=\s*\"?([^\s\";]*)", re.IGNORECASE)
+_CHARSETS = frozenset((b"utf-8", b"utf8", b"us-ascii"))
 _MAX_TAGS = 16
 _MAX_TAG_BYTES = 4096
 
@@ -33,10 +36,17 @@ def by_name(exchange: Exchange) -> dict[bytes, bytes]:
 
 
 def read_head(exchange: Exchange, target: Target, named: Mapping[bytes, bytes]) -> Head:
-    """What the request says outside its body."""
+    """What the request says outside its body. Raises InvalidRequest."""
     content_type = named.get(b"content-type", JSON)
+    if len(named) < len(exchange.headers) and sum(name == b"content-type" for name, _ in exchange.headers) > 1:
+        # All of them would go on, and the provider may go by the other one: another boundary, another model.
+        raise InvalidRequest("The header Content-Type must be given once.", param="content-type")
     if content_type == JSON and not target.params and not exchange.query:
         return NO_HEAD
+    if b"charset" in content_type.lower() and any(
+        one.lower() not in _CHARSETS for one in _CHARSET.findall(content_type)
+    ):
+        raise InvalidRequest("Request bodies are read as UTF-8.", code="unsupported_charset", param="content-type")
     return Head(target.params, exchange.query, content_type)
 
 

@@ -21,6 +21,8 @@ _BOUNDARY = re.compile(
     rb"multipart/form-data\s*;(?:[^\"]*;)?\s*boundary=(?:\"([\w'()+,\-./:=?]{1,70})\"|([\w'()+,\-./:=?]{1,70}))\s*(?:;[^\"]*)?",
     re.IGNORECASE,
 )
+# A second one, in any spelling (RFC 2231's too), would be another reader's boundary.
+_BOUNDARY_AGAIN = re.compile(rb"boundary[*0-9]*\s*=", re.IGNORECASE)
 _FILE_NAME = re.compile(rb";\s*filename\*?\s*=", re.IGNORECASE)
 _NAME = re.compile(
     rb"form-data\s*;\s*name=(?:\"([^\"\\\r\n]{1,256})\"|([^\s\";\\]{1,256}))\s*(?:;.*)?", re.IGNORECASE | re.DOTALL
@@ -96,7 +98,7 @@ def read_form(body: bytes, content_type: bytes, metered: Iterable[str]) -> Form:
     `content_type` is the request's as it came: a boundary knows upper and lower case.
     """
     match = _BOUNDARY.fullmatch(content_type.strip())
-    if match is None:
+    if match is None or len(_BOUNDARY_AGAIN.findall(content_type)) != 1:
         raise InvalidRequest("The content type must be multipart/form-data with one boundary.", param="content-type")
     names = frozenset(metered)
     fields: dict[str, Field] = {}

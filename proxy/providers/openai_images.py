@@ -19,7 +19,7 @@ from proxy.core.usage import Usage
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.meters import MAX_PLAIN_BYTES, PlainMeter, StreamMeter
 from proxy.providers.multipart import Form, is_multipart, read_form, with_field
-from proxy.providers.openai_request import model_of, read_text_member
+from proxy.providers.openai_request import deployment_of, model_of, read_text_member
 from proxy.providers.openai_token_usage import read_raw_tokens
 from proxy.providers.prompts import texts_of
 from proxy.providers.reading import checked_model, decode, is_array, read_count, read_switch, top_level, with_model
@@ -111,7 +111,7 @@ def rename(body: bytes, model: str) -> bytes:
 
 def model_of_form(form: Form, head: Head) -> str:
     """The model that the path names, else the form's."""
-    return checked_model(head.params["model"] if "model" in head.params else form.required("model"))
+    return deployment_of(head) if "model" in head.params else checked_model(form.required("model"))
 
 
 def _read_form(body: bytes, head: Head) -> Ask:

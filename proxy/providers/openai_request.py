@@ -24,6 +24,8 @@ ENDLESS = frozenset(("n_predict", "num_predict"))
 
 _ASK_USAGE = b'"stream_options":{"include_usage":true},'
 _RESOURCE = re.compile(r"(?=.*[\w~-])[\w.:~-]{1,256}", re.ASCII)
+# What ends a name or a path for somebody who decodes it.
+_DEPLOYMENT = re.compile(r"[^/\\?#;]+")
 
 _TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 _NAMES: msgspec.json.Decoder[list[str] | None] = msgspec.json.Decoder(list[str] | None)
@@ -43,7 +45,15 @@ def model_of(members: dict[str, msgspec.Raw], head: Head) -> str:
     """The model that the path names (a deployment), else the body's."""
     if not head.params:
         return read_model(members)
-    return checked_model(head.params["model"]) if "model" in head.params else read_model(members)
+    return deployment_of(head) if "model" in head.params else read_model(members)
+
+
+def deployment_of(head: Head) -> str:
+    """The deployment that the path names: nothing that whoever decodes it could take for more of the path."""
+    model = checked_model(head.params["model"])
+    if not _DEPLOYMENT.fullmatch(model):
+        raise InvalidRequest("The path must name a deployment.", param="model")
+    return model
 
 
 def resource_of(head: Head, name: str) -> str:

@@ -79,3 +79,11 @@ def test_what_can_be_limited_at_openai_can_be_on_azure() -> None:
     assert isinstance(CHAT, Clamps)
     sent = json.loads(CHAT.clamp(b'{"messages":[]}', 7, "my-azure"))
     assert sent == {"messages": [], "max_completion_tokens": 7}
+
+
+def test_a_deployment_is_no_more_than_a_name() -> None:
+    body = b'{"messages":[]}'
+    assert CHAT.read(body, Head(params={"model": "gpt-4o_mini.eu"})).model == "gpt-4o_mini.eu"
+    for name in ("a/chat/completions", "a?x", "a#x", "a;x", "a\\x"):
+        with pytest.raises(InvalidRequest):
+            CHAT.read(body, Head(params={"model": name}))

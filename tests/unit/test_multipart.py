@@ -192,3 +192,19 @@ def test_a_large_file_is_not_copied() -> None:
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_second_boundary_in_any_spelling_is_refused() -> None:
+    inner = b"--other\r\nContent-Disposition: form-data; name=model\r\n\r\ndear\r\n--other--\r\n"
+    body = form(MODEL, file("file", inner))
+    own = b"boundary=" + BOUNDARY.encode()
+    for again in (
+        b"boundary=other",
+        b"Boundary=other",
+        b"boundary*=utf-8''other",
+        b"boundary*0=other",
+        b"boundary =other",
+    ):
+        assert refused(body, b"multipart/form-data; %b; %b" % (again, own)) == "content-type"
+        assert refused(body, b"multipart/form-data; %b; %b" % (own, again)) == "content-type"
+    assert read(body, b"multipart/form-data; charset=utf-8; " + own).required("model") == "m"
