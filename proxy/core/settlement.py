@@ -54,10 +54,14 @@ def settlement_basis(facts: Facts) -> str:
 
 
 def counted_usage(partial: Usage | None, input_tokens: int, output_tokens: int) -> Usage:
-    """A count, with what the provider did report of one side: its input counters stand, its output is never lowered."""
-    if partial is None or not partial.input_tokens:
+    """A count, with what the provider did report: its input where it told one, and its output, which is never lowered.
+
+    Only text is counted: sounds and images that it reported stand beside that.
+    """
+    if partial is None:
         return Usage({"input": input_tokens, "output": output_tokens})
     counters = dict(partial.counters)
-    counters["output"] = max(partial.output_tokens, output_tokens)
-    counters.pop("reasoning", None)
+    if not partial.input_tokens:
+        counters["input"] = input_tokens
+    counters["output"] = max(counters.get("output", 0) + counters.pop("reasoning", 0), output_tokens)
     return Usage(counters)

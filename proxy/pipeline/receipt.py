@@ -159,7 +159,7 @@ async def _counted(call: Call, counter: TokenCounter) -> Usage:
     meter, model = call.meter, call.route.own_model or call.ask.model
     partial = meter.partial if meter else None
     input_tokens = output_tokens = 0
-    if partial is None:
+    if partial is None or not partial.input_tokens:
         input_tokens = await count_input(counter, call.operation, call.body, model)
     if meter is not None and (meter.output_bytes or meter.output_calls):
         output_tokens = await count_output(counter, meter, model)

@@ -39,6 +39,6 @@ def test_a_second_content_type_is_refused() -> None:
 
 def test_bodies_are_utf_8() -> None:
     # The same bytes are `{"a":"","model":"x"}` in UTF-7.
-    assert '{"a":"+ACI,+ACI-model+ACI:+ACI-x"}'.encode().decode("utf-7") == '{"a":"","model":"x"}'
+    assert b'{"a":"+ACI,+ACI-model+ACI:+ACI-x"}'.decode("utf-7") == '{"a":"","model":"x"}'
     for charset in (b"utf-7", b'"UTF-16"', b"", b"utf-8; charset=utf-7"):
         assert refused(b"application/json; charset=" + charset) == "content-type"

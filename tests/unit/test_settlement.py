@@ -50,3 +50,15 @@ def test_a_count_keeps_what_was_reported_of_the_input() -> None:
     assert counted_usage(partial, 99, 40).counters == {"input": 10, "cache_read": 5, "output": 40}
     assert counted_usage(Usage({"input": 10, "output": 50}), 99, 40).output_tokens == 50
     assert counted_usage(None, 99, 40).counters == {"input": 99, "output": 40}
+    heard = Usage({"input": 10, "output": 50, "reasoning": 7, "output_audio": 30, "output_image": 9})
+    assert counted_usage(heard, 99, 40).counters == {"input": 10, "output": 57, "output_audio": 30, "output_image": 9}
+    assert counted_usage(heard, 99, 60).counters["output"] == 60
+
+
+def test_a_count_keeps_what_was_reported_of_the_output_alone() -> None:
+    assert counted_usage(Usage({"output": 50, "web_searches": 2}), 99, 40).counters == {
+        "input": 99,
+        "output": 50,
+        "web_searches": 2,
+    }
+    assert counted_usage(Usage({"input": 0, "output": 5}), 99, 40).counters == {"input": 99, "output": 40}
