@@ -119,10 +119,12 @@ async def test_leaving_where_that_is_free_costs_nothing_unless_the_client_was_cu
 
 async def test_the_prompt_is_counted_where_only_the_output_was_reported() -> None:
     class Counter:
-        async def count(self, text: str, model: str) -> int:  # noqa: ARG002 - any text, any model
+        async def count(self, text: str, model: str) -> int:
+            assert model == "m"
             return len(text.split())
 
     call = make_call(meter=meter(partial=Usage({"output": 9})))
+    call.route.own_model = None
     record = await final_record(draft_record(call, 777), call, 777, Counter())  # type: ignore[arg-type]
     assert record.settlement_basis == "counted"
     assert (record.input_tokens >= 80, record.output_tokens) == (True, 9)
