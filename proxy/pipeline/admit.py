@@ -9,20 +9,23 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from proxy.core.errors import InsufficientCredits, RateLimited
 from proxy.core.limits import BUDGET_KINDS, CONCURRENT, REQUESTS, TOKENS, Limit
 from proxy.core.money import MAX_AMOUNT, format_credits
+from proxy.providers.images import OTHER_BOUND, image_bound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from proxy.core.outcomes import Refused, Standing
     from proxy.core.pricing import Tariff
+    from proxy.pipeline.candidates import Route
     from proxy.pipeline.exchange import RawHeaders
     from proxy.providers.dialect import Ask
 
-# The largest single image that OpenAI's and Anthropic's vision documentation prices is below this many tokens.
-MEDIA_PART_TOKENS = 8192
+MEDIA_PART_TOKENS = OTHER_BOUND
 # What a token of prose takes on average; only rate limits use it, and settlement corrects them.
 _BYTES_PER_TOKEN = 4
 # Held credits come free when a call ends, which nobody can foretell.
@@ -71,7 +74,18 @@ def hold_bound_microcredits(ask: Ask, body_bytes: int, tariff: Tariff) -> int:
 def input_bound(ask: Ask, body_bytes: int) -> int:
     """Input tokens that a call is held for: the dialect's bound, else a token a byte, and an allowance for each media part."""
     tokens = body_bytes if ask.input_bound is None else ask.input_bound
-    return tokens + ask.media_parts * MEDIA_PART_TOKENS if ask.media_parts else tokens
+    return tokens + media_bound(ask) if ask.media_parts else tokens
+
+
+def media_bound(ask: Ask) -> int:
+    """Input tokens that a call's media parts are held for."""
+    return ask.media_parts * (MEDIA_PART_TOKENS if ask.media_tokens is None else ask.media_tokens)
+
+
+def with_media_of(ask: Ask, routes: Iterable[Route]) -> Ask:
+    """The ask of a call with media, each part of which may cost what the dearest model of its routes takes for an image."""
+    models = {route.own_model or ask.model for route in routes}.union(ask.others)
+    return replace(ask, media_tokens=max(MEDIA_PART_TOKENS, *map(image_bound, models)))
 
 
 def output_bound(ask: Ask, tariff: Tariff) -> int:
@@ -85,7 +99,7 @@ def tokens_taken(ask: Ask, body_bytes: int, tariff: Tariff) -> int:
     tokens = body_bytes // _BYTES_PER_TOKEN
     if ask.input_bound is not None:
         tokens = min(tokens, ask.input_bound)  # a body that is not text, such as a recording
-    return tokens + ask.media_parts * MEDIA_PART_TOKENS + output_bound(ask, tariff)
+    return tokens + media_bound(ask) + output_bound(ask, tariff)
 
 
 def refusal(refused: Refused) -> InsufficientCredits | RateLimited:

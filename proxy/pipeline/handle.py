@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
 from proxy.core.ids import new_call_id
-from proxy.pipeline.admit import rate_limit_headers
+from proxy.pipeline.admit import rate_limit_headers, with_media_of
 from proxy.pipeline.alternatives import at_dearest
 from proxy.pipeline.attempts import first_answer
 from proxy.pipeline.authenticate import credential_of
@@ -145,6 +145,8 @@ class Pipeline:
         candidates = self.router.find(target, ask.model, at_ms)
         if ask.others:
             candidates = self._at_dearest(candidates, target, ask, caller, at_ms)
+        if ask.media_parts:
+            ask = with_media_of(ask, candidates.routes)
         candidates, route, tariff = self.router.dearest(candidates, ask, len(body), caller.markup_ppm)
         return Call(
             call_id=call_id,

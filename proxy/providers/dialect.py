@@ -46,7 +46,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     where the body's bytes do not (None: a token is at least a byte). `output_limit` bounds the output tokens of one
     choice (None: the caller gave no limit), `choices` multiplies it. `units` bounds what is not counted in tokens, by
     counter: characters, seconds, images. `usage_asked` says that the caller wants the stream's usage chunk for itself.
-    `media_parts` counts the parts whose tokens do not follow from their bytes: images, audio, files. `service_tier` is
+    `media_parts` counts the parts whose tokens do not follow from their bytes: images, audio, files; each is held for as
+    `media_tokens`, which whoever routes the call knows (None: what most models need at most). `service_tier` is
     the tier asked for, in the provider's own word. `resources` are ids of stored objects that the request refers to.
     `others` are models that the request lets the provider answer with in its model's place: it costs what the dearest does.
     """
@@ -59,6 +60,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     units: Mapping[str, int] = {}
     usage_asked: bool = False
     media_parts: int = 0
+    media_tokens: int | None = None
     service_tier: str | None = None
     resources: tuple[str, ...] = ()
     others: tuple[str, ...] = ()

@@ -39,6 +39,7 @@ _MOST_TILES = 8  # 2048 by 768 pixels, the largest that is left after scaling
 _CLAUDE_MOST = 1600
 _GEMINI_TILE = 258
 
+# The largest single image of all other models that OpenAI's and Anthropic's vision documentation prices is below this.
 OTHER_BOUND = 8192
 
 

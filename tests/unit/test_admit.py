@@ -1,5 +1,8 @@
 """Admission: the bound that a call is held for, and what a refusal tells the caller."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from proxy.core.errors import InsufficientCredits, RateLimited
@@ -13,6 +16,7 @@ from proxy.pipeline.admit import (
     rate_limit_headers,
     refusal,
     tokens_taken,
+    with_media_of,
 )
 from proxy.providers.dialect import Ask
 
@@ -28,6 +32,20 @@ def test_bound_is_every_byte_as_a_token_and_every_token_asked_for() -> None:
     assert hold_bound_microcredits(Ask(model="m"), 0, TARIFF) == 100 * 2000
     with_image = Ask(model="m", output_limit=0, media_parts=1)
     assert hold_bound_microcredits(with_image, 0, TARIFF) == MEDIA_PART_TOKENS * 1000
+
+
+@pytest.mark.parametrize(
+    ("model", "own", "others"), [("gpt-4o-mini", None, ()), ("alias", "gpt-4o-mini", ()), ("m", None, ("gpt-4o-mini",))]
+)
+def test_an_image_is_held_for_as_the_model_that_takes_most_for_one(
+    model: str, own: str | None, others: tuple[str, ...]
+) -> None:
+    # 2,833 + 8 tiles of 5,667: https://platform.openai.com/docs/guides/images-vision#calculating-costs
+    route: Any = SimpleNamespace(own_model=own)
+    ask = with_media_of(Ask(model=model, output_limit=0, media_parts=2, others=others), [route])
+    assert hold_bound_microcredits(ask, 10, TARIFF) == (10 + 2 * 48_169) * 1000
+    usual = with_media_of(Ask(model="m", output_limit=0, media_parts=2), [route])
+    assert own or hold_bound_microcredits(usual, 0, TARIFF) == 2 * MEDIA_PART_TOKENS * 1000
 
 
 def test_units_and_bounds_of_the_dialect_are_held() -> None:
