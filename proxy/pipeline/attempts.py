@@ -77,6 +77,7 @@ async def _start(call: Call, *, last: bool) -> UpstreamExchange | None:
         condition.failed(monotonic(), _retry_after_s(upstream))
         if not last and status in NOT_PROCESSED:
             upstream.close()
+            call.sent = False  # not processed: who leaves before the next attempt owes nothing for this one
             return None
     else:
         condition.answered()
