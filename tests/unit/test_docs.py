@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,15 @@ from proxy.metrics import Metrics
 from proxy.providers.registry import known_providers
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "ARCHITECTURE.md", "DECISIONS.md", "CHANGELOG.md")
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "DECISIONS.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/metering.md",
+    "bench/README.md",
+)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 SPAN = re.compile(r"`([^`\n]+)`")
@@ -31,6 +40,11 @@ MADE_WHILE_RUNNING = ("farebox-data/", "farebox.toml")
 
 def page(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def bare(link: str) -> str:
+    """A link without the section that it leads to."""
+    return link.partition("#")[0]
 
 
 def spans(text: str) -> Iterator[str]:
@@ -67,14 +81,16 @@ def metric_names() -> set[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_link_leads_to_a_file(name: str) -> None:
-    wrong = [link for link in LINK.findall(page(name)) if "://" not in link and not (ROOT / link).exists()]
+    folder = (ROOT / name).parent
+    wrong = [link for link in LINK.findall(page(name)) if "://" not in link and not (folder / bare(link)).exists()]
     assert not wrong
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_file_that_is_named_exists(name: str) -> None:
     named = [span for span in spans(page(name)) if FILE.fullmatch(span) and not span.startswith(MADE_WHILE_RUNNING)]
-    wrong = [span for span in named if not (ROOT / span).exists()]
+    folder = (ROOT / name).parent
+    wrong = [span for span in named if not (ROOT / span).exists() and not (folder / span).exists()]
     assert not wrong
 
 
@@ -132,7 +148,8 @@ def test_every_setting_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_environment_variable_is_read_somewhere(name: str) -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "proxy").rglob("*.py"))
+    files = "tests/[!.]*/**/*.py" if name == "CONTRIBUTING.md" else "proxy/**/*.py"
+    sources = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob(files))
     known = sources + page("config.example.toml") + " ".join(f"{row.upper()}_API_KEY" for row in known_providers())
     named = [span for span in spans(page(name)) if VARIABLE.fullmatch(span) and span != "IDEMPOTENCY_KEY"]
     wrong = [variable for variable in named if variable not in known]
@@ -146,7 +163,7 @@ def test_the_configuration_in_the_readme_loads(monkeypatch: pytest.MonkeyPatch) 
     config = parse_config(text, known_providers=known_providers())
     prices = config.price_book()
     served = [(name, model) for name, provider in config.providers.items() for model in provider.models]
-    assert all(prices.find(name, model, 0) for name, model in served)
+    assert all(prices.find(name, model, time.time_ns() // 1_000_000) for name, model in served)
 
 
 def test_the_example_in_the_readme_is_python() -> None:
@@ -184,6 +201,6 @@ def test_decisions_are_numbered_and_whole() -> None:
         ], entry.splitlines()[0]
 
 
-@pytest.mark.parametrize(("name", "lines"), [("README.md", 200), ("ARCHITECTURE.md", 100)])
+@pytest.mark.parametrize(("name", "lines"), [("README.md", 300), ("ARCHITECTURE.md", 100)])
 def test_pages_stay_short(name: str, lines: int) -> None:
     assert len(page(name).splitlines()) <= lines
