@@ -18,6 +18,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from proxy.core.errors import InvalidRequest
 from proxy.pipeline.exchange import ClientLeft, Exchange
 from proxy.pipeline.large_body import LARGE_BODY_BYTES, LargeBody
+from proxy.pipeline.offers import parser_behind
 
 if TYPE_CHECKING:
     from proxy.pipeline.server import DataListener
@@ -55,6 +56,7 @@ class ClientConnection(asyncio.Protocol):
         "_body_deadline",
         "_closed",
         "_drain_waiters",
+        "_framing",
         "_head_since",
         "_headers",
         "_in_head",
@@ -84,6 +86,7 @@ class ClientConnection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._url = b""
         self._in_head = False
+        self._framing: bytes | None = None  # of a body that the parser takes for another protocol
         self._overhead = 0  # bytes since the last byte of body
         self._closed = False
         self._reading_paused = False
@@ -105,14 +108,16 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads on; the head deadline runs while what came does not make a whole head."""
-        parser = self._parser
-        if parser is None or self._closed:
+        if self._parser is None or self._closed:
             return
         self._overhead += len(data)
         try:
-            parser.feed_data(data)
+            self._parse(data)
         except HttpParserUpgrade:
-            self._end_with(self._arriving or (self._line[-1] if self._line else self.exchange))
+            # The client wants another protocol behind this request: it is answered, and then the connection ends.
+            if (last := self._arriving or (self._line[-1] if self._line else self.exchange)) is not None:
+                last.keep_alive = False
+            self._pause_reading()
         except HttpParserError:
             self._refuse()
         else:
@@ -133,10 +138,9 @@ class ClientConnection(asyncio.Protocol):
         for waiter in self._drain_waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        stalled = self._paused_since is not None
         self._line.clear()
         if self.exchange is not None:
-            self.exchange.client_left(stalled=stalled)
+            self.exchange.client_left(stalled=self._paused_since is not None)
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
@@ -149,6 +153,17 @@ class ClientConnection(asyncio.Protocol):
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _parse(self, data: bytes) -> None:
+        while True:
+            assert self._parser is not None
+            try:
+                return self._parser.feed_data(data)
+            except HttpParserUpgrade as offer:
+                if self._framing is None:
+                    raise
+                self._parser, self._framing = parser_behind(self._framing, self), None
+                data = data[offer.args[0] :]
 
     # What the parser calls from within feed_data.
 
@@ -195,6 +210,7 @@ class ClientConnection(asyncio.Protocol):
             keep_alive=parser.should_keep_alive(),
         )
         self._arriving = exchange
+        self._framing = exchange.framing() if parser.should_upgrade() else None
         self._line.append(exchange)
         if len(self._line) > _MAX_IN_LINE or exchange.declared_bytes > LARGE_BODY_BYTES:
             self._pause_reading()
@@ -209,6 +225,8 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The end of a request."""
+        if self._framing is not None:
+            return
         exchange, self._arriving = self._arriving, None
         self._overhead = 0
         if exchange is not None:
@@ -366,12 +384,6 @@ class ClientConnection(asyncio.Protocol):
         self._arriving = None
         self._overhead = 0
         exchange.large_body_came(body)
-
-    def _end_with(self, exchange: Exchange | None) -> None:
-        """The client wants another protocol behind this request: it is answered, and then the connection ends."""
-        if exchange is not None:
-            exchange.keep_alive = False
-        self._pause_reading()
 
     def _refuse(self) -> None:
         """What came is not HTTP as this server accepts it: answered behind the requests before it."""

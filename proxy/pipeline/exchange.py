@@ -98,6 +98,12 @@ class Exchange:
                 return value
         return None
 
+    def framing(self) -> bytes | None:
+        """The header that says where the body ends; None for a request without one."""
+        if self.declared_bytes:
+            return b"content-length: %d" % self.declared_bytes
+        return None if self.header(b"transfer-encoding") is None else b"transfer-encoding: chunked"
+
     async def read_body(self, max_bytes: int, timeout_s: float) -> bytes:
         """The whole body. Raises TooLarge, RequestTimeout, InvalidRequest (compressed, not HTTP), ClientLeft.
 

@@ -215,7 +215,7 @@ class _Document(PlainMeter):
                 self._tally.add(block.content)
             if block.input is not NOTHING:
                 self._tally.call(block.name if isinstance(block.name, str) else "")
-                self._tally.add(bytes(memoryview(block.input)).decode())
+                self._tally.add(bytes(memoryview(block.input)).decode(errors="replace"))
 
     @staticmethod
     def _decode(document: bytearray) -> _Message:

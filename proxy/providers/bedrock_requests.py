@@ -118,8 +118,8 @@ def with_limit(body: bytes, limit: int) -> bytes:
     lowered = {name: min(limit, _LIMIT.decode(own[name]) or limit) for name in own.keys() & set(_OWN_LIMITS)}
     if lowered:
         top["additionalModelRequestFields"] = msgspec.Raw(msgspec.json.encode({**own, **lowered}))
-    if "maxTokens" in inference or not lowered:
-        given = _LIMIT.decode(inference.get("maxTokens", _NULL))
+    given = _LIMIT.decode(inference.get("maxTokens", _NULL))
+    if given is not None or not lowered:
         inference_limit = limit if given is None else min(given, limit)
         top["inferenceConfig"] = msgspec.Raw(msgspec.json.encode({**inference, "maxTokens": inference_limit}))
     return msgspec.json.encode(top)

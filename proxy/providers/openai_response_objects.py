@@ -207,7 +207,7 @@ def _tools_of(response: Response) -> dict[str, int]:
 
 def _is_search(action: Any) -> bool:
     """Opening a page and finding in it are not billed; an action that is not told may be a search."""
-    return not isinstance(action, dict) or action.get("type") in {None, "search"}
+    return not isinstance(action, dict) or action.get("type") in (None, "search")  # no set: it may be anything
 
 
 def _sessions(response: Response) -> int:

@@ -302,6 +302,23 @@ async def test_another_protocol_is_not_taken_up(upgrade: str) -> None:
 
 
 @both_loops
+@pytest.mark.parametrize("framed", [request(b"hello"), chunked(b"hello", 2), chunked(b"hello", 5, b"x: y\r\n")])
+async def test_a_body_behind_an_offer_of_another_protocol_is_read(framed: bytes) -> None:
+    # As the HTTP client of the JDK sends its first request to a server without TLS.
+    offer = b"\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAA\r\n"
+    wire = framed.replace(b"\r\n", offer, 1)
+    async with listening() as (_, port):
+        for at in (len(wire), wire.index(b"\r\n\r\n") + 4, wire.index(b"\r\n\r\n") + 2, len(wire) - 1):
+            async with client_of(port) as client:
+                await client.send(wire[:at])
+                await asyncio.sleep(0)
+                await client.send(wire[at:] + wire + request(b"next"))
+                for expected in (b"hello", b"hello", b"next"):
+                    status, _, body = await client.answer()
+                    assert (status, body.partition(b"\n")[2]) == (200, expected)
+
+
+@both_loops
 async def test_http_1_0_and_connection_close_end_the_connection() -> None:
     async with listening() as (_, port):
         for wire in (b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"):

@@ -220,3 +220,12 @@ def test_the_container_of_an_answer_is_told() -> None:
     begun = event("message_start", message={"content": [], "container": box, "usage": {"input_tokens": 1}})
     assert stream(begun, text("hi"), delta(output_tokens=2), STOP).resource == "container_1"
     assert stream(start(input_tokens=1), text("hi"), delta(output_tokens=2)).resource is None
+
+
+def test_a_tool_input_that_is_no_utf_8_is_counted_all_the_same() -> None:
+    meter = MESSAGES.meter(ASK, JSON)
+    meter.feed(b'{"type":"message","content":[{"type":"tool_use","name":"look","input":{"a":"\xff\xfe"}}]}')
+    meter.finish()
+    assert meter.complete
+    assert meter.output_calls == 1
+    assert meter.output_bytes >= len('look{"a":""}')

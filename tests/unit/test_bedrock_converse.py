@@ -366,6 +366,10 @@ def test_a_plain_answer_of_another_kind_is_told() -> None:
             {"additionalModelRequestFields": {"max_tokens": 9}, "inferenceConfig": {"maxTokens": 900}},
             {"additionalModelRequestFields": {"max_tokens": 9}, "inferenceConfig": {"maxTokens": 50}},
         ),
+        (
+            {"additionalModelRequestFields": {"max_tokens": 9}, "inferenceConfig": {"maxTokens": None}},
+            {"additionalModelRequestFields": {"max_tokens": 9}, "inferenceConfig": {"maxTokens": None}},
+        ),
     ],
 )
 def test_a_limit_is_lowered_or_set_and_nothing_else(body: dict[str, Any], expected: dict[str, Any]) -> None:

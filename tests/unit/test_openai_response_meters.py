@@ -169,6 +169,7 @@ def test_searches_are_counted_and_opened_pages_are_not() -> None:
     assert tools(SEARCH, SEARCH, opened, found) == {"web_searches": 2}
     assert tools(untold) == {"web_searches": 1}
     assert tools({"type": "web_search_call"}) == {"web_searches": 1}
+    assert tools({"type": "web_search_call", "action": {"type": {"type": "search"}}}) == {}
     assert tools({"type": "x_search_call", "status": "completed"}) == {"web_searches": 1}
     assert tools({"type": "function_call", "name": "web_search_call", "arguments": "{}"}) == {}
 
