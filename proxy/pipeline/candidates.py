@@ -46,6 +46,11 @@ class Endpoint:
     parting: Parting = USUAL
     targets: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What its calls are sent with, and no client may see."""
+        return (self.api_key,) if self.signer is None else self.signer.secrets()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:

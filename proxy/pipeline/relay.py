@@ -26,6 +26,8 @@ from proxy.providers.quirks import as_metered
 from proxy.providers.registry import drop_response_header
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from proxy.pipeline.call import Call
     from proxy.pipeline.exchange import RawHeaders
     from proxy.pipeline.hold import Hold
@@ -99,7 +101,7 @@ async def _relay_whole(
     if passage is not None:
         body += passage.finish()
     else:
-        headers, body = _scrubbed(headers, body, call.route.endpoint.api_key)
+        headers, body = _scrubbed(headers, body, call.route.endpoint.secrets)
     await hold.settle()
     add_headers(headers, call, hold)
     if hold.charge is not None:
@@ -188,13 +190,13 @@ def add_headers(headers: RawHeaders, call: Call, hold: Hold) -> None:
         headers += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
 
 
-def _scrubbed(headers: RawHeaders, body: bytes, api_key: str) -> tuple[RawHeaders, bytes]:
+def _scrubbed(headers: RawHeaders, body: bytes, secrets: Iterable[str]) -> tuple[RawHeaders, bytes]:
     """A provider's error without what identifies our account with it; unpacked for that where it came compressed."""
     coding = next((value.lower() for name, value in headers if _place(name) == b"content-encoding"), b"")
     if coding and (plain := unpacked(body, coding, _MAX_ERROR_BYTES)) is not None:
         headers = [pair for pair in headers if _place(pair[0]) != b"content-encoding"]
         body = plain
-    return headers, scrub_error(body, api_key)
+    return headers, scrub_error(body, secrets)
 
 
 def _read_head(answer: UpstreamExchange) -> tuple[RawHeaders, bytes, bytes]:

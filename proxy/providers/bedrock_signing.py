@@ -37,6 +37,11 @@ class SigV4Signer:
         self._credentials = credentials
         self._region = region
         self._service = service
+        self._used: tuple[str, ...] = ()
+
+    def secrets(self) -> tuple[str, ...]:
+        """The key's two parts and the session's token; of several sets that were used, the last."""
+        return self._used
 
     async def headers(self, method: str, url: str, headers: Sequence[Header], body: bytes) -> list[Header]:
         """`authorization`, `x-amz-date`, and `x-amz-security-token` for temporary credentials."""
@@ -56,7 +61,9 @@ class SigV4Signer:
         }
         request = AWSRequest(method=method, url=url, headers=signed, data=body)
         try:
-            SigV4Auth(self._credentials.get_frozen_credentials(), self._service, self._region).add_auth(request)
+            found = self._credentials.get_frozen_credentials()
+            self._used = tuple(filter(None, (found.access_key, found.secret_key, found.token)))
+            SigV4Auth(found, self._service, self._region).add_auth(request)
         except BotoCoreError as error:
             raise SigningError(f"AWS credentials cannot be used: {type(error).__name__}") from error
         return [

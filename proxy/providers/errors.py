@@ -6,6 +6,7 @@ in the header `x-amzn-errortype`. A refusal's metadata stands beside the message
 """
 
 import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -64,8 +65,12 @@ _STREAM_STATUSES = {
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-# Providers quote parts of the key and the organisation that it belongs to in their messages.
-_ACCOUNT = re.compile(rb"\b(?:sk|rk|pk|gsk|xai)-[A-Za-z0-9_*-]{8,}|\b(?:org-|proj_)[A-Za-z0-9]{8,}")
+# Providers quote parts of the key, the organisation or project that it belongs to, and the user that it stands for.
+_ACCOUNT = re.compile(
+    rb"\b(?:sk|rk|pk|gsk|csk|xai|nvapi|pplx)[-_][A-Za-z0-9_*-]{8,}|\bhf_[A-Za-z0-9*]{20,}|\b(?:org-|proj_)[A-Za-z0-9]{8,}"
+    rb"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}|\barn:aws[a-z-]*:(?:iam|sts)::[^\s\"'\\]{12,}"
+    rb"|\bya29\.[A-Za-z0-9_.-]{8,}|\bAIza[A-Za-z0-9_-]{20,}|\b[a-z0-9-]{1,64}@[a-z0-9-]{1,64}\.iam\.gserviceaccount\.com"
+)
 # What is shorter is a name in the place of a key, as local providers take it, and may be a word of the message.
 _LEAST_KEY_BYTES = 12
 _REMOVED = b"[removed]"
@@ -101,11 +106,13 @@ def stream_error(dialect: str, code: str, message: str, call_id: str = "") -> by
     return b"%bdata: %b\n\n" % (name, _encode(_shape(dialect, error, call_id)))
 
 
-def scrub_error(body: bytes, api_key: str) -> bytes:
-    """A provider's error without our key, or what it quotes of keys and organisations; else the same object."""
-    key = api_key.encode()
-    if len(key) >= _LEAST_KEY_BYTES and key in body:
-        body = body.replace(key, _REMOVED)
+def scrub_error(body: bytes, secrets: Iterable[str]) -> bytes:
+    """A provider's error without our secrets, or what it quotes of keys and accounts; else the same object."""
+    for secret in secrets:
+        # As it is, and as it stands in JSON that escapes slashes.
+        for written in (secret.encode(), secret.replace("/", "\\/").encode()):
+            if len(written) >= _LEAST_KEY_BYTES and written in body:
+                body = body.replace(written, _REMOVED)
     return _ACCOUNT.sub(_REMOVED, body) if _ACCOUNT.search(body) else body
 
 

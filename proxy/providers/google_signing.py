@@ -51,6 +51,11 @@ class GoogleSigner:
         credentials.apply(applied)
         return [(name.lower().encode(), value.encode()) for name, value in applied.items()]
 
+    def secrets(self) -> tuple[str, ...]:
+        """The token."""
+        token = self._credentials.token
+        return (token,) if token else ()
+
     async def _renew(self, state: str) -> None:
         """Fetch a token, unless somebody else just did. Raises SigningError where there is none to go on with."""
         from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - an extra

@@ -20,6 +20,9 @@ class Signer(Protocol):
         among them or not.
         """
 
+    def secrets(self) -> tuple[str, ...]:
+        """What it signed with last, token included: nothing of it may be in what a client gets to read."""
+
 
 class SigningError(Exception):
     """No credential could be had; the message is for the operator and names no secret."""

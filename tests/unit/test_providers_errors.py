@@ -78,13 +78,13 @@ def test_the_event_that_ends_a_cut_stream() -> None:
 
 def test_a_providers_error_is_passed_on_unless_it_tells_of_its_account() -> None:
     clean = b'{"error":{"message":"The model does not exist: task-force-risk-management"}}'
-    assert scrub_error(clean, "a-secret-of-ours") is clean
-    assert scrub_error(b'"key a-secret-of-ours is wrong"', "a-secret-of-ours") == b'"key [removed] is wrong"'
-    assert scrub_error(b"anything", "") == b"anything"
-    assert scrub_error(b"no model sim-9", "sim") == b"no model sim-9"  # a name for a key, where none is needed
+    assert scrub_error(clean, ("a-secret-of-ours",)) is clean
+    assert scrub_error(b'"key a-secret-of-ours is wrong"', ("a-secret-of-ours",)) == b'"key [removed] is wrong"'
+    assert scrub_error(b"anything", ("",)) == b"anything"
+    assert scrub_error(b"no model sim-9", ("sim",)) == b"no model sim-9"  # a name for a key, where none is needed
     for told in (b"sk-proj-abc****wxyz", b"sk-ant-api03-abcdefgh", b"org-AbCdEf123456", b"proj_AbCdEf123456"):
         assert (
-            scrub_error(b'{"message":"wrong: ' + told + b'."}', "a-secret-of-ours")
+            scrub_error(b'{"message":"wrong: ' + told + b'."}', ("a-secret-of-ours",))
             == b'{"message":"wrong: [removed]."}'
         )
 
@@ -123,3 +123,25 @@ def test_cohere_says_the_message_and_the_id_of_the_call() -> None:
         "id": "c1",
         "delta": {"finish_reason": "ERROR", "error": "No credits."},
     }
+
+
+def test_every_secret_of_a_signature_is_taken_out_of_an_error() -> None:
+    secrets = ("an-access-key-id", "secret/with+signs", "session-token/of-ours")
+    told = b'{"a":"an-access-key-id","b":"secret/with+signs","c":"session-token\\/of-ours"}'
+    assert scrub_error(told, secrets) == b'{"a":"[removed]","b":"[removed]","c":"[removed]"}'
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"gsk_abcdefgh12345678",
+        b"AKIAIOSFODNN7EXAMPLE",
+        b"arn:aws:sts::123456789012:assumed-role/ours/session",
+        b"arn:aws-us-gov:iam::123456789012:user/ours",
+        b"ya29.c.b0AXv0zTabcdefgh",
+        b"AIzaSyA1234567890abcdefghijklmnopqrstu",
+        b"farebox@our-project.iam.gserviceaccount.com",
+    ],
+)
+def test_clouds_name_who_called_them(told: bytes) -> None:
+    assert scrub_error(b'{"message":"User: ' + told + b' may not."}', ()) == b'{"message":"User: [removed] may not."}'
