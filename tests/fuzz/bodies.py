@@ -1,0 +1,245 @@
+"""Every operation's requests: read, sent on, clamped; whatever the body is."""
+
+import json
+from functools import cache, partial
+from itertools import pairwise
+from typing import Any
+
+from msgspec.structs import replace
+
+from proxy.core.errors import FareboxError, InvalidRequest
+from proxy.providers import reading, shortening
+from proxy.providers.clamping import Clamps
+from proxy.providers.dialect import BILLED, Ask, Head, Operation
+from proxy.providers.multipart import Form, is_multipart, read_form, with_field
+from tests.fuzz.answers import DIALECTS, operations
+from tests.fuzz.control import Control
+from tests.fuzz.expect import sound_ask
+from tests.fuzz.hostile import Template
+from tests.fuzz.requests import REQUESTS
+from tests.support.forms import BOUNDARY, FORM
+
+_PARAMS = {
+    "model": "anthropic.claude-3-haiku-20240307-v1:0",
+    "tuned_model": "t",
+    "endpoint": "1",
+    "response_id": "resp_1",
+    "project": "p",
+    "location": "l",
+}
+_MODELS = (
+    "m",
+    "claude-opus-4-6",
+    "amazon.titan-text-express-v1",
+    "meta.llama3-8b-instruct-v1:0",
+    "gpt-image-1",
+    "../x",
+    "",
+)
+_QUERIES = ("", "alt=sse", "$alt=json&alt=json", "stream=true", "api-version=1", "%61lt=x")
+_NAMED_IN_BODY = frozenset(("openai", "anthropic", "cohere"))
+OTHER = "omni-moderation-other"  # of a family that every operation serves
+
+
+@cache
+def _templates(dialect: str) -> tuple[Template, ...]:
+    return tuple(Template(text) for text in REQUESTS[dialect])
+
+
+def _request(dialect: str, data: bytes) -> None:
+    control = Control(data)
+    operation = control.pick(operations(dialect))
+    model, query, kind = control.pick(_MODELS), control.pick(_QUERIES), control.byte()
+    limit = 1 + control.short()
+    body = control.rest() if kind % 3 == 0 else control.pick(_templates(dialect)).changed(control)
+    head = head_of(operation, body, model, query, control)
+    ask = read(operation, body, head)
+    if ask is None:
+        return
+    sound_ask(ask)
+    assert read(operation, bytearray(body), head) == ask
+    _agrees(operation, body, head, ask)
+    _sent(operation, body, head, ask)
+    if isinstance(operation, Clamps) and operation.billing == BILLED:
+        _clamped(operation, body, head, ask, limit)
+    assert isinstance(operation.prompt_text(body), str)
+
+
+def head_of(operation: Operation, body: bytes, model: str, query: str, control: Control) -> Head:
+    """What the request says outside its body, as its path has it."""
+    template = operation.paths[control.byte() % len(operation.paths)].suffix
+    params = {name: value for name, value in _PARAMS.items() if f"{{{name}}}" in template}
+    if "model" in params and control.byte() % 2:
+        params["model"] = model
+    content_type = FORM.content_type if body.startswith(b"--" + BOUNDARY.encode()) else b"application/json"
+    return Head(params=params, query=query, content_type=content_type)
+
+
+def read(operation: Operation, body: bytes, head: Head) -> Ask | None:
+    """The ask; None where the request is refused, which is said in words that quote none of it."""
+    try:
+        return operation.read(body, head)
+    except FareboxError as error:
+        assert 400 <= error.status < 500
+        assert error.message.isprintable()
+        assert len(error.message) < 400
+        return None
+
+
+def _pairs(body: bytes) -> list[tuple[str, Any]] | None:
+    """The outermost members as another reader sees them, each as often as it is there."""
+    outermost: list[tuple[str, Any]] = []
+
+    def remember(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        outermost[:] = pairs
+        return dict(pairs)
+
+    try:
+        json.loads(body.decode(), object_pairs_hook=remember, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        return None
+    return outermost
+
+
+def _agrees(operation: Operation, body: bytes, head: Head, ask: Ask) -> None:
+    """Whichever of two members of a name a provider believes, and whether or not it knows cases: it reads what we read."""
+    if is_multipart(head.content_type) or "response_id" in head.params:
+        return
+    pairs = _pairs(body)
+    assert pairs is not None, "what was read is JSON to others, too"
+    assert not ask.stream or sum(key.casefold() == "stream" for key, _ in pairs) <= 1
+    if operation.dialect in _NAMED_IN_BODY and ask.model:
+        assert [value for key, value in pairs if key.casefold() == "model"] in ([ask.model], [])  # some have a default
+
+
+def _sent(operation: Operation, body: bytes, head: Head, ask: Ask) -> None:
+    """What is sent asks for the same; under the provider's own name for the model too."""
+    out = operation.outgoing(body, ask)
+    if out is not body:
+        assert ask.stream
+        assert not ask.usage_asked
+        again = operation.read(out, head)
+        assert again == replace(ask, usage_asked=True, **_moved(again))
+        before, after = dict(_pairs(body) or ()), dict(_pairs(out) or ())
+        assert before.keys() | {"stream_options"} == after.keys()
+        assert all(after[name] == value for name, value in before.items() if name != "stream_options")
+    renamed = operation.outgoing(body, ask, OTHER)
+    if "response_id" in head.params or operation.dialect == "bedrock":  # whose path alone names the model
+        assert renamed is body
+        return
+    again = operation.read(bytes(renamed), renamed_head(head))
+    assert again.stream == ask.stream
+    assert again.choices == ask.choices
+    assert again.output_limit == ask.output_limit
+    assert again.model in {OTHER, f"tunedModels/{OTHER}", f"endpoints/{OTHER}"} or not ask.model, again.model
+
+
+def _moved(ask: Ask) -> dict[str, Any]:
+    """What follows from the length of the body, and may grow with it."""
+    return {"input_bound": ask.input_bound}
+
+
+def renamed_head(head: Head) -> Head:
+    """The same with another model in its path."""
+    return replace(head, params={name: OTHER if name in _MODEL_PARTS else value for name, value in head.params.items()})
+
+
+_MODEL_PARTS = frozenset(("model", "tuned_model", "endpoint"))
+
+
+def _clamped(operation: Clamps, body: bytes, head: Head, ask: Ask, limit: int) -> None:
+    for provider in ("openai", "groq"):
+        again = operation.read(operation.clamp(body, limit, provider), head)  # type: ignore[attr-defined]
+        assert again.output_limit is not None
+        assert again.output_limit <= limit
+        assert ask.output_limit is None or again.output_limit <= max(ask.output_limit, 1)
+        assert (again.model, again.stream, again.choices) == (ask.model, ask.stream, ask.choices)
+
+
+openai, anthropic, gemini, bedrock, cohere = (partial(_request, dialect) for dialect in DIALECTS)
+
+_NAMES = ("model", "n", "size", "stream", "image")
+_TYPES = (
+    FORM.content_type,
+    b'multipart/form-data; boundary="4f2-AbC"',
+    b"multipart/form-data; charset=utf-8; boundary=4f2-AbC; x=y",
+    b"multipart/form-data; boundary=a; boundary=b",
+    b"multipart/form-data; boundary=",
+)
+
+
+def forms(data: bytes) -> None:
+    """multipart/form-data: what is read is there, once, and can be replaced without touching anything else."""
+    control = Control(data)
+    content_type = control.pick(_TYPES)
+    raw = control.rest()
+    # Most inputs are parts alone, and get their boundaries here: `\x01` begins a part.
+    body = raw if raw.startswith(b"--") else _bounded(raw)
+    try:
+        form = read_form(body, content_type, _NAMES)
+    except InvalidRequest as error:
+        assert error.message.isprintable()
+        return
+    assert form.text_bytes + sum(file.size for file in form.files) == len(body)
+    assert form.text_bytes >= 0
+    _in_place(body, form)
+    for name, field in form.fields.items():
+        changed = read_form(with_field(body, field, "other"), content_type, _NAMES)
+        assert changed.text(name) == "other"
+        assert [file.size for file in changed.files] == [file.size for file in form.files]
+        assert {key: one.text for key, one in changed.fields.items() if key != name} == {
+            key: one.text for key, one in form.fields.items() if key != name
+        }
+
+
+def _bounded(raw: bytes) -> bytes:
+    mark = b"--" + BOUNDARY.encode()
+    parts = [b'Content-Disposition: form-data; name="' + part for part in raw.split(b"\x01")]
+    return b"".join(mark + b"\r\n" + part + b"\r\n" for part in parts) + mark + b"--\r\n"
+
+
+def _in_place(body: bytes, form: Form) -> None:
+    places = sorted(
+        [*[(one.start, one.end) for one in form.fields.values()], *[(one.start, one.end) for one in form.files]]
+    )
+    for (_, end), (start, _) in pairwise(places):
+        assert end < start
+    for field in form.fields.values():
+        assert body[field.start : field.end].decode() == field.text
+    assert all(b"\r\n--" + BOUNDARY.encode() not in body[file.start : file.end] for file in form.files)
+
+
+_RUN = 1100  # longer than a model's name can be
+_CONTROLS = bytes(32)
+_TO_SPACES = bytes.maketrans(bytes(range(32)), b" " * 32)
+
+
+def large_bodies(data: bytes) -> None:
+    """A large body is read without the insides of its long strings: what is read of it is what the whole body says.
+
+    At a small scale: runs of `_RUN` bytes are long here, and `~` stands for one of twice that.
+    """
+    control = Control(data)
+    dialect = control.pick(("openai", "anthropic", "cohere"))
+    operation = control.pick(operations(dialect))
+    kind = control.byte()
+    text = control.rest() if kind % 3 == 0 else control.pick(_templates(dialect)).changed(control)
+    body = text.replace(b"hi", b"~").replace(b"~", b"a" * (2 * _RUN + kind))
+    head = head_of(operation, body, "m", "", control)
+    whole = read(operation, body, head)
+    with _small_scale():
+        short = read(operation, body, head)
+    if whole is not None:
+        assert short == whole
+    elif short is not None:
+        # Control characters inside of a long string are the provider's to refuse.
+        assert read(operation, body.translate(_TO_SPACES), head) == short
+
+
+class _small_scale:  # noqa: N801 - reads as the block that it makes
+    def __enter__(self) -> None:
+        self._usual = (reading._LARGE_BYTES, shortening.RUN_BYTES)
+        reading._LARGE_BYTES, shortening.RUN_BYTES = 0, _RUN
+
+    def __exit__(self, *_: object) -> None:
+        reading._LARGE_BYTES, shortening.RUN_BYTES = self._usual

@@ -1,0 +1,36 @@
+"""Every target from a fixed seed, and the fuzzer itself; the long runs are in tests/soak/test_fuzz.py."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.running import fuzz, run_here
+from tests.fuzz.targets import TARGETS
+
+RUNS = 10_000
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_input_breaks_it(name: str) -> None:
+    run_here(name, RUNS, seed=1)
+
+
+def test_the_fuzzer_runs(tmp_path: Path) -> None:
+    pytest.importorskip("atheris", reason="atheris has no wheel for this platform")
+    done = fuzz("json-array", 2_000, 1, tmp_path)
+    assert done.runs >= 2_000
+    assert done.corpus > 10
+
+
+def test_the_fuzzer_finds_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("atheris", reason="atheris has no wheel for this platform")
+    # A splitter that takes a brace in a string for the end of an element, for the child processes alone.
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(
+        "import re\nfrom proxy.providers import json_array\njson_array._FLAT = re.compile(rb'[^\"{}\\[\\]]*')\n"
+        "json_array._STRING = re.compile(rb'[^\"}]*+')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(broken))
+    with pytest.raises(AssertionError, match="crash-"):
+        fuzz("json-array", 20_000, 1, tmp_path)
