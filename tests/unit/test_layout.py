@@ -20,7 +20,13 @@ LAYERS = [
     {"pipeline", "admin", "surfaces"},
     {"app", "cli", "roles", "__main__"},
 ]
-CROSS_CUTTING = {"config", "provider_config", "metrics", "logs", "tasks"}  # importable by all but core; they import core only
+CROSS_CUTTING = {
+    "config",
+    "provider_config",
+    "metrics",
+    "logs",
+    "tasks",
+}  # importable by all but core; they import core only
 PROCESSES = {"embedded", "lifeline", "supervisor"}  # the parent's side: core only, and used by the top layer only
 NEIGHBOURS = {
     ("accounts", "ledger"),
