@@ -49,11 +49,12 @@ def _fuzz(name: str, folder: Path, options: list[str], *, guided: bool) -> None:
         mutate = _from(begin, lambda data, most_bytes: bytes(atheris.Mutate(data, most_bytes)))
         atheris.Setup([sys.argv[0], *usual, *options], run, custom_mutator=mutate)
     else:
-        corpus.mkdir(exist_ok=True)
-        for number, seed in enumerate(seeds(name)):
-            (corpus / f"seed-{number:04}").write_bytes(seed)
         with atheris.instrument_imports(include=["proxy.providers", "proxy.pipeline", "proxy.core"]):
             run = target.load()
+            from tests.fuzz.recorded import recorded  # noqa: PLC0415 - it imports what has to be instrumented
+        corpus.mkdir(exist_ok=True)
+        for number, seed in enumerate([*seeds(name), *recorded(name)]):
+            (corpus / f"seed-{number:04}").write_bytes(seed)
         atheris.Setup([sys.argv[0], *usual, *options, str(corpus)], run)
     atheris.Fuzz()
 

@@ -32,11 +32,11 @@ TARGETS: dict[str, Target] = {
     "json-array": Target("splitters", "elements", 1 + _CUTS),
     "event-stream": Target("splitters", "frames", 2 + _CUTS),
     **{
-        f"{dialect}-answers": Target("answers", dialect, 6 + _CUTS)
+        f"{dialect}-answers": Target("answers", dialect, 6 + _CUTS, 2048)
         for dialect in ("openai", "anthropic", "gemini", "bedrock", "cohere")
     },
     **{
-        f"{dialect}-requests": Target("bodies", dialect, 8)
+        f"{dialect}-requests": Target("bodies", dialect, 6, 2048)
         for dialect in ("openai", "anthropic", "gemini", "bedrock", "cohere")
     },
     "forms": Target("bodies", "forms", 1),
