@@ -38,9 +38,18 @@ def with_limit(
 
 
 def with_limit_inside(body: bytes, parents: tuple[str, ...], members: tuple[str, ...], limit: int) -> bytes:
-    """The same where the limit stands in an object of the body; the first names are those that are added."""
+    """The same where the limit stands in an object of the body; the first names are those that are added.
+
+    The names are spellings of one: what is there as null gets its value under the name that it has.
+    """
     top = _decode_top(body)
-    parent = next((name for name in parents if name in top and bytes(top[name]) != b"null"), parents[0])
+    parent = _spelling(top, parents)
     inner = bytes(top[parent]) if parent in top and bytes(top[parent]) != b"null" else b"{}"
-    top[parent] = msgspec.Raw(with_limit(inner, members, members[0], limit))
+    top[parent] = msgspec.Raw(with_limit(inner, members, _spelling(_decode_top(inner), members), limit))
     return msgspec.json.encode(top)
+
+
+def _spelling(members: dict[str, msgspec.Raw], names: tuple[str, ...]) -> str:
+    """The name of those that is there, with a value if one of them has one; else the first."""
+    there = [name for name in names if name in members]
+    return next((name for name in there if bytes(members[name]) != b"null"), there[0] if there else names[0])

@@ -4,6 +4,7 @@ import json
 import re
 import zlib
 
+from proxy.providers import meters
 from proxy.providers.event_stream import PRELUDE, Frame, FrameSplitter, write_frame
 from proxy.providers.json_array import ElementSplitter
 from proxy.providers.meters import StreamMeter
@@ -35,7 +36,7 @@ def events(data: bytes) -> None:
     """Server-sent events: the blocks are the stream's own bytes, whatever the pieces, and their data is the standard's."""
     control = Control(data)
     limit = control.pick(LIMITS)
-    takes_out = control.byte() % 2 == 1
+    kind = control.byte()
     cuts = Cuts(control)
     body = control.rest()
     blocks, rest = _split(body, [body], limit)
@@ -43,7 +44,8 @@ def events(data: bytes) -> None:
     # The LF of a torn CRLF behind a block is announced apart; together they are the same bytes.
     assert _joined(again, limit) == _joined(blocks, limit)
     assert rest_again == rest
-    _metered(body, cuts.of(body), takes_out=takes_out)
+    _metered(body, cuts.of(body), takes_out=kind % 2 == 1)
+    _held(body, cuts.of(body), 1 + kind)
 
 
 def _split(body: bytes, pieces: list[bytes], limit: int) -> tuple[list[bytes | None], bytes | None]:
@@ -88,6 +90,22 @@ def _metered(body: bytes, pieces: list[bytes], *, takes_out: bool) -> None:
         assert _standard(relayed) == [one for one in expected if not one.startswith(_TAKEN)]
     else:
         assert relayed == body
+
+
+def _held(body: bytes, pieces: list[bytes], most_bytes: int) -> None:
+    """What is held back is bounded; an event that went on in part goes on whole, and no other event is touched."""
+    meter = _Taking(takes_out=True)
+    usual, meters.MAX_HELD_BYTES = meters.MAX_HELD_BYTES, most_bytes
+    try:
+        relayed = []
+        for piece in pieces:
+            relayed.append(meter.feed(piece))
+            assert len(meter._held) <= most_bytes
+        relayed.append(meter.finish())
+    finally:
+        meters.MAX_HELD_BYTES = usual
+    whole_events_only(body, b"".join(relayed))
+    assert meter.data == _standard(body)
 
 
 def _standard(body: bytes) -> list[bytes]:

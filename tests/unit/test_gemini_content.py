@@ -210,6 +210,8 @@ def test_service_tier(word: str | None, tier: str | None) -> None:
         ({"generationConfig": {"topK": 1}}, {"generationConfig": {"topK": 1, "maxOutputTokens": 50}}),
         ({"generation_config": {"max_output_tokens": 9000}}, {"generation_config": {"max_output_tokens": 50}}),
         ({"generationConfig": {"max_output_tokens": 20}}, {"generationConfig": {"max_output_tokens": 20}}),
+        ({"generation_config": {"max_output_tokens": None}}, {"generation_config": {"max_output_tokens": 50}}),
+        ({"generation_config": None}, {"generation_config": {"maxOutputTokens": 50}}),
     ],
 )
 def test_the_limit_can_be_lowered(given: dict[str, Any], expected: dict[str, Any]) -> None:
