@@ -116,6 +116,7 @@ _WORDS = {
     ),
     "json-array": (b"{", b"}", b"[", b"]", b",", b'"', b'\\"', b"\\\\", b'{"a":1}', b",\r\n"),
     "event-stream": (b"\x07\0\x05", b"\x06\0\x02", b":event-type", b":message-type", b"\0\0\0\x10\0\0\0\0"),
+    "compressed": (b"data: ", b"\n\n", b'{"usage":', b"\x1f\x8b", b"(\xb5/\xfd", b"data: [DONE]\n\n"),
     "forms": (
         b"\x01",
         b"\r\n\r\n",
@@ -203,7 +204,7 @@ def _steered(name: str, texts: tuple[bytes, ...]) -> Iterator[bytes]:
 def words(name: str) -> Iterator[bytes]:
     """What a fuzzer of bytes would not guess: members' names, values, lines."""
     yield from _WORDS.get(name, ())
-    texts = _texts(name)
+    texts = REQUESTS["openai"] if name == "large-bodies" else _texts(name)
     yield from sorted({word for text in texts for word in re.findall(rb'"[\w.-]{1,40}":?', text)})
     if texts:
         yield from (value.encode() for value in HOSTILE if len(value) < 60)
