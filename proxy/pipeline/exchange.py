@@ -208,8 +208,11 @@ class Exchange:
 
     def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Sends the head of an answer whose body follows in pieces. Raises ClientLeft."""
-        self._chunked = not self._http_1_0
-        if not self._chunked:
+        bodyless = (
+            status in _BODYLESS
+        )  # such an answer ends with its head: an end of chunks would be read as the next one
+        self._chunked = not self._http_1_0 and not bodyless
+        if not self._chunked and not bodyless:
             self.keep_alive = False
         self._write(self._head(status, headers, b"transfer-encoding: chunked\r\n" if self._chunked else b""))
 

@@ -60,10 +60,12 @@ _QUERY = {
     "vertex": _ALT,
 }
 
-# Framing is ours to say, limits and identity of the provider's account are nobody's, and no provider speaks for Farebox.
+# Framing is ours to say, a redirect would lead the client and its key past us, limits and identity of the provider's account
+# are nobody's, and no provider speaks for Farebox.
 _DROPPED = frozenset(
     (
         *(b"alt-svc", b"connection", b"content-length", b"keep-alive", b"proxy-authenticate", b"proxy-connection"),
+        *(b"location", b"refresh"),
         *(b"strict-transport-security", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
         *(b"nel", b"report-to", b"set-cookie", b"set-cookie2", b"www-authenticate"),
         *(
