@@ -95,7 +95,11 @@ async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, 
         if basis in _WITH_FIGURES and reported is not None:
             _price(record, call, reported)
         elif basis == records.COUNTED:
-            _price(record, call, await _counted(call, counter))
+            counted = await _counted(call, counter)
+            if counted.total_tokens:
+                _price(record, call, counted)
+            else:  # sounds, images: nothing in them can be counted, and they are not free for that
+                basis = records.HOLD
     except Unpriced as error:  # never at nothing: the hold is what the call may cost
         basis = records.HOLD
         if meter is not None:
@@ -127,8 +131,9 @@ def price_usage(record: UsageRecord, tariff: Tariff, usage: Usage, service_tier:
 
 def _price(record: UsageRecord, call: Call, usage: Usage) -> None:
     tariff, tier = call.tariff, None
-    if tariff.price.service_tiers:
-        tier = tariff.billed_tier(call.ask.service_tier, None if call.meter is None else call.meter.service_tier)
+    reported = None if call.meter is None else call.meter.service_tier
+    if tariff.price.service_tiers or reported is not None:
+        tier = tariff.billed_tier(call.ask.service_tier, reported)
     price_usage(record, tariff, usage, tier)
 
 

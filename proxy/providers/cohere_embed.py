@@ -39,6 +39,8 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw] | None)
 _INPUTS = msgspec.json.Decoder(list[_Input] | None)
 _decode_document = msgspec.json.Decoder(_Document).decode
 
+UNTOLD = "the answer has no search units"
+
 
 class Embed:
     """`POST /v2/embed` and `/v1/embed`."""
@@ -87,7 +89,13 @@ class Rerank:
             raise InvalidRequest("`documents` must be an array that is not empty.", param="documents")
         counted = sum(1 + (memoryview(document).nbytes + query) // (_TOKENS_A_DOCUMENT + 1) for document in documents)
         searches = -(-counted // _DOCUMENTS_A_SEARCH)
-        return Ask(model=read_model(members), input_bound=0, output_limit=0, units={"search_units": searches})
+        return Ask(
+            model=read_model(members),
+            # For a price that knows tokens only: then they are what is held.
+            input_bound=len(body) + query * (len(documents) - 1),
+            output_limit=0,
+            units={"search_units": searches},
+        )
 
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - the usage comes unasked
         """The same bytes."""
@@ -126,10 +134,14 @@ class RerankMeter(EmbedMeter):
     __slots__ = ()
     _whole = RERANK
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.flag = UNTOLD
+
     def _read(self, document: bytearray) -> None:
         super()._read(document)
         if self.usage is None and self.flag is None:
-            self.flag = "the answer has no search units"
+            self.flag = UNTOLD
 
 
 def _array(members: dict[str, msgspec.Raw], name: str) -> list[msgspec.Raw]:

@@ -26,6 +26,9 @@ from proxy.providers.reading import checked_model, decode, is_array, read_count,
 from proxy.providers.sse import Splitter
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
+# Below what the proxy holds back of a plain answer until it is whole (`pipeline.relay`).
+_RELAYED_BYTES = 8 * 1024 * 1024
+
 METERED = frozenset(
     (
         *("model", "n", "size", "quality", "stream", "partial_images", "output_format", "frame_count"),
@@ -181,11 +184,18 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 
 
 class _Document(PlainMeter):
-    """A plain answer."""
+    """A plain answer. Its usage stands behind its images: of a large one, which is relayed as it comes, they may be all that is read."""
 
     __slots__ = ()
 
+    def feed(self, piece: bytes) -> bytes:
+        """Keep the piece for the end; relay it as it is."""
+        if self._size > _RELAYED_BYTES and self.flag is None:
+            self.flag = UNFINISHED
+        return super().feed(piece)
+
     def _read(self, document: bytearray) -> None:
+        self.flag = None
         try:
             answer = _decode_answer(document)
         except UNREADABLE:

@@ -87,7 +87,8 @@ def test_searches_are_charged_by_the_unit() -> None:
 def test_a_rerank_holds_for_its_documents(documents: list[Any], searches: int) -> None:
     ask = RERANK.read(json.dumps({"model": "rerank-v3.5", "query": "q", "documents": documents}).encode())
     assert ask.units == {"search_units": searches}
-    assert (ask.input_bound, ask.output_limit) == (0, 0)
+    assert ask.output_limit == 0
+    assert (ask.input_bound or 0) >= len("q") * len(documents), "for a price that knows tokens only"
     long = RERANK.read(json.dumps({"model": "m", "query": "q" * 5000, "documents": documents}).encode())
     assert long.units["search_units"] >= len(documents) * 9 / 100
 
