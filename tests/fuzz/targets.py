@@ -43,7 +43,7 @@ TARGETS: dict[str, Target] = {
     "large-bodies": Target("bodies", "large_bodies", 5),
     "compressed": Target("answers", "compressed", 5 + _CUTS),
     "paths": Target("wire", "paths", 6),
-    "headers": Target("wire", "headers_out", 3 + _CUTS),
+    "headers": Target("wire", "headers_out", 4 + _CUTS),
     "http-answers": Target("wire", "answers", 1 + _CUTS),
     "http-requests": Target("wire", "requests", _CUTS),
 }

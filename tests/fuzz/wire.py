@@ -153,20 +153,28 @@ def _leads_there(target: Target, exchange: Any) -> None:
 
 
 def headers_out(data: bytes) -> None:
-    """The header filter towards a provider: allowed names alone, our credential once and no other, one request on the wire."""
+    """The header filter towards a provider: allowed names alone, our credential once and no other, one request on the wire.
+
+    Headers come through the parser of the client's side, and as no parser would let them through.
+    """
     control = Control(data)
     endpoint = control.pick(endpoints())
-    place = control.pick((b"authorization: Bearer ", b"x-api-key: ", b"api-key:", b"x-goog-api-key:\t", b"Cookie: "))
-    body_bytes = control.byte()
+    place = control.pick((b"authorization: Bearer ", b"x-api-key: ", b"api-key:", b"x-goog-api-key:\t", b"cookie: "))
+    body_bytes, kind = control.byte(), control.byte()
     cuts = Cuts(control)
-    raw = (
-        b"POST /v1/x?key=" + _THEIR_KEY + b" HTTP/1.1\r\n" + place + _THEIR_KEY + b"\r\n" + control.rest() + b"\r\n\r\n"
-    )
-    for exchange in Client(cuts.of(raw)).exchanges[:1]:
-        _filtered(exchange, endpoint, body_bytes)
+    lines = place + _THEIR_KEY + b"\r\n" + control.rest()
+    if kind % 2:
+        raw = b"POST /v1/x?key=" + _THEIR_KEY + b" HTTP/1.1\r\n" + lines + b"\r\n\r\n"
+        for exchange in Client(cuts.of(raw, most=8)).exchanges[:1]:
+            _filtered(exchange, endpoint, body_bytes)
+    else:
+        pairs = [line.partition(b":") for line in lines.split(b"\r\n")]
+        headers = [(name.lower(), value.strip(b" \t")) for name, _, value in pairs]
+        query = "key=" + _THEIR_KEY.decode() + "&" + lines.decode("latin-1")
+        _filtered(SimpleNamespace(headers=headers, query=query), endpoint, body_bytes)
 
 
-def _filtered(exchange: Exchange, endpoint: Any, body_bytes: int) -> None:
+def _filtered(exchange: Any, endpoint: Any, body_bytes: int) -> None:
     try:
         named = by_name(exchange)
         read_tags(named)
@@ -185,7 +193,12 @@ def _filtered(exchange: Exchange, endpoint: Any, body_bytes: int) -> None:
         assert error.status == 400
         return
     seen = _Seen()
-    HttpRequestParser(seen).feed_data(head + b"x" * body_bytes)
+    try:
+        HttpRequestParser(seen).feed_data(head + b"x" * body_bytes)
+    except HttpParserError:
+        # Of control characters, only those that end a line are refused here: others no client's parser lets through.
+        assert not isinstance(exchange, Exchange)
+        return
     assert seen.messages == 1, "one head is one request"
     assert seen.url == target.encode("ascii")
     allowed = endpoint.allowed_headers | {name for name, _ in (*endpoint.defaults, *endpoint.tail)} | _FRAMING
@@ -351,14 +364,12 @@ class Client:
         connection.connection_made(transport)  # type: ignore[arg-type]
         for piece in pieces:
             connection.data_received(piece)
-            assert (
-                sum(map(len, (name + value for name, value in connection._headers)))
-                <= 2 * client_side._MAX_OVERHEAD_BYTES
-            )
             if serve:
                 self._turn()
             if transport.closed:
                 break
+        held = sum(len(name) + len(value) for name, value in connection._headers)
+        assert held <= 2 * client_side._MAX_OVERHEAD_BYTES
         if not serve:
             self.exchanges = [exchange for exchange in connection._line if exchange is not None]
         connection.connection_lost(None)
