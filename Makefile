@@ -33,7 +33,7 @@ bench:           ## the figures of README, beside nginx in the same run
 	@scripts/environment dev
 	@.venv/bin/python -m bench $(ARGS)
 
-soak:            ## the long tests: model sequences, hammer, random kills (an hour or so)
+soak:            ## the long tests: model sequences, hammer, random kills, fuzzing (hours; FAREBOX_FUZZ_RUNS=100000 for less)
 	@scripts/environment dev
 	@FAREBOX_SOAK=1 .venv/bin/python -m pytest -m soak --timeout 7200 $(ARGS)
 

@@ -14,6 +14,7 @@ from tests.fuzz.targets import TARGETS, seeds, words
 _ROOT = Path(__file__).parents[2]
 _EXPLORING = 20  # one run in so many is guided by coverage
 _DONE = re.compile(r"Done (\d+) runs")
+_MEMORY = re.compile(r"rss: (\d+)Mb")
 
 
 def run_here(name: str, runs: int, seed: int) -> None:
@@ -52,23 +53,24 @@ def mutated(chance: random.Random, data: bytes, known: list[bytes]) -> bytes:
 
 
 class Fuzzed(NamedTuple):
-    """What was done: runs in all, how long they took, and how many inputs are worth keeping."""
+    """What was done: runs in all, how long they took, how many inputs are worth keeping, the most memory (resident)."""
 
     runs: int
     seconds: float
     corpus: int
+    megabytes: int
 
 
 def fuzz(name: str, runs: int, seed: int, folder: Path) -> Fuzzed:
     """So many runs under atheris; raises AssertionError with the end of its output where one fails."""
     began = monotonic()
     exploring = max(1, runs // _EXPLORING)
-    done = _gait(name, "explore", folder, exploring, seed)
-    done += _gait(name, "rush", folder, runs - exploring, seed)
-    return Fuzzed(done, monotonic() - began, sum(1 for _ in (folder / "corpus").iterdir()))
+    gaits = [_gait(name, "explore", folder, exploring, seed), _gait(name, "rush", folder, runs - exploring, seed)]
+    kept = sum(1 for _ in (folder / "corpus").iterdir())
+    return Fuzzed(sum(done for done, _ in gaits), monotonic() - began, kept, max(most for _, most in gaits))
 
 
-def _gait(name: str, gait: str, folder: Path, runs: int, seed: int) -> int:
+def _gait(name: str, gait: str, folder: Path, runs: int, seed: int) -> tuple[int, int]:
     command = [sys.executable, "-m", "tests.fuzz", name, gait, str(folder), f"-runs={runs}", f"-seed={seed}"]
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"}
@@ -80,4 +82,4 @@ def _gait(name: str, gait: str, folder: Path, runs: int, seed: int) -> int:
     found = sorted(file.name for file in folder.glob("*-*") if file.is_file())
     assert code == 0, f"{name}, {gait}: exit {code}, {found} in {folder}\n{said[-3000:]}"
     assert done is not None, said[-3000:]
-    return int(done[1])
+    return int(done[1]), max(map(int, _MEMORY.findall(said)), default=0)

@@ -20,6 +20,6 @@ def test_nothing_breaks_it(name: str, tmp_path: Path, capsys: pytest.CaptureFixt
     with capsys.disabled():
         rate = done.runs / done.seconds
         print(  # noqa: T201 - the table of a long run
-            f"\n{name}: {done.runs:,} runs in {done.seconds:.0f} s ({rate:,.0f}/s), corpus {done.corpus}"
+            f"\n{name}: {done.runs:,} runs in {done.seconds:.0f} s ({rate:,.0f}/s), corpus {done.corpus}, at most {done.megabytes} MB"
         )
     assert done.runs >= RUNS
