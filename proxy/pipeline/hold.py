@@ -46,6 +46,8 @@ _FIRST_ERROR_STATUS = 400
 _STALE_ROUNDS = 3
 # The first checkpoint: until then a call whose worker dies is free. One more script for calls that take longer.
 _FIRST_NOTE_S = 0.5
+# How far output may seem to be above its limit before the hold grows: a token of blanks has many bytes.
+_OVER, _OVER_TOKENS = 4, 256
 _encode = msgspec.json.Encoder().encode
 
 
@@ -215,10 +217,14 @@ class Hold:
     def needs_more(self) -> bool:
         """Whether the output that has passed comes close to what is held; cheap enough to ask for every piece."""
         call = self.call
-        if call.meter is None or self._extending or call.ask.output_limit is not None:
+        if call.meter is None or self._extending:
             return False
         step = call.tariff.price.assumed_output_tokens * call.ask.choices
-        return output_so_far(call.meter) + step // 4 > step * (self._growths + 1)
+        limit = call.ask.output_limit
+        if limit is None:
+            return output_so_far(call.meter) + step // 4 > step * (self._growths + 1)
+        # A limit by a name that this provider does not know is none. Well above it, for what has passed is only estimated.
+        return output_so_far(call.meter) > _OVER * limit * call.ask.choices + _OVER_TOKENS + step * self._growths
 
     async def grow(self) -> None:
         """Holds another step of output. Raises CreditsExhausted where the credits are not there and the policy is `cut`."""
