@@ -400,11 +400,13 @@ class Client:
     def _turn(self, *, until_done: bool = False) -> None:
         task = self._task
         assert task is not None
-        for _ in range(12):
-            self._loop.call_soon(self._loop.stop)
-            self._loop.run_forever()
-            if task.done():
-                break
+        loop: Any = self._loop
+        asyncio._set_running_loop(loop)
+        try:
+            while loop._ready:
+                loop._run_once()  # ten times quicker than starting the loop for each piece
+        finally:
+            asyncio._set_running_loop(None)
         if task.done():
             error = task.exception()
             assert error is None or isinstance(error, ClientLeft), error
