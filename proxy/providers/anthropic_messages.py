@@ -37,6 +37,9 @@ from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
 METERED = frozenset(("model", "messages", "system", "stream", "max_tokens", *COST_MEMBERS))
 
+_SERVER_TOOL = "server_tool_use"
+UNTOLD_TOOL = "the provider ran a tool, and the usage was not told"
+
 
 class _Container(msgspec.Struct, gc=False):
     id: Any = None
@@ -57,6 +60,7 @@ class _Start(msgspec.Struct, gc=False):
 
 
 class _Started(msgspec.Struct, gc=False):
+    type: Any = None
     name: Any = None
 
 
@@ -247,13 +251,21 @@ class _Stream(StreamMeter):
             if text and isinstance(text, str):
                 self._tally.add(text)
                 return False
-        if event.content_block is not None and isinstance(event.content_block.name, str):
-            self._tally.call(event.content_block.name)
+        if event.content_block is not None:
+            self._begin(event.content_block)
         message = event.message
         self.answered_by = _answered_by(message) or self.answered_by
         self.resource = _kept_as(message) or _kept_as(delta) or self.resource
         self._read_kind(event.type, event.usage if message is None else message.usage)
         return False
+
+    def _begin(self, block: _Started) -> None:
+        """A block begins: of text, of thoughts, or a tool's call."""
+        if isinstance(block.name, str):
+            self._tally.call(block.name)
+        if block.type == _SERVER_TOOL and self.usage is None and self.flag is None:
+            # What it costs, and what it has the model read, is told at the end: who leaves before that does not save it.
+            self.flag = UNTOLD_TOOL
 
     def _read_kind(self, kind: str, usage: msgspec.Raw) -> None:
         """The events that are rare: beginning, end, errors."""
@@ -261,6 +273,8 @@ class _Stream(StreamMeter):
             self.complete = True
         elif kind == "error":
             self.error = True
+            if self.flag == UNTOLD_TOOL:
+                self.flag = None  # it ends with what was reported until then
         elif kind in {"message_start", "message_delta"} and is_given(usage):
             self._report.add(usage)
             self.usage, self.partial, self.flag = self._report.read(final=kind == "message_delta")

@@ -168,6 +168,8 @@ class _Stream(StreamMeter):
         super().__init__(takes_out=ask.stream and not ask.usage_asked)
         self._ask = ask
         self._unfinished = ask.choices
+        if ask.units:  # billed from the start: who leaves before the usage is told does not save it
+            self.partial = Usage(ask.units)
         self._beside: str | None = None  # Groq's compound models ran tools, which are billed apart
 
     def _event(self, data: bytes) -> bool:
@@ -180,7 +182,7 @@ class _Stream(StreamMeter):
         if choices:
             self._read_choices(choices)
         if chunk.error is not None:
-            self.error = True
+            self._fail()
         if chunk.service_tier is not None and self.service_tier is None:
             self.service_tier = str(chunk.service_tier)
         if chunk.x_groq is not None and chunk.x_groq.usage is not None:
@@ -221,6 +223,11 @@ class _Stream(StreamMeter):
         if self._unfinished <= 0:
             self.complete = True
 
+    def _fail(self) -> None:
+        self.error = True
+        if self.partial is not None and not self.partial.input_tokens:
+            self.partial = None  # nothing was reported, and nothing is charged
+
     def _read_odd(self, data: bytes) -> None:
         """No data, the end mark, or an event of another shape, of which at least the figures are read."""
         if data.strip() == b"[DONE]":
@@ -234,7 +241,7 @@ class _Stream(StreamMeter):
             self.unread_events += 1
             return
         if is_given(figures.error):
-            self.error = True
+            self._fail()
         if is_given(figures.usage):
             self._take(read_raw_usage(figures.usage))
             return

@@ -229,3 +229,15 @@ def test_a_tool_input_that_is_no_utf_8_is_counted_all_the_same() -> None:
     assert meter.complete
     assert meter.output_calls == 1
     assert meter.output_bytes >= len('look{"a":""}')
+
+
+def test_a_tool_of_the_provider_is_not_free_for_who_leaves_before_its_usage_is_told() -> None:
+    search = event("content_block_start", index=0, content_block={"type": "server_tool_use", "name": "web_search"})
+    own = event("content_block_start", index=0, content_block={"type": "tool_use", "name": "web_search"})
+    assert stream(start(input_tokens=9), own).flag is None
+    left = stream(start(input_tokens=9), search)
+    assert (left.usage, left.flag) == (None, "the provider ran a tool, and the usage was not told")
+    told = stream(start(input_tokens=9), search, delta(output_tokens=5, server_tool_use={"web_search_requests": 2}))
+    assert (told.flag, counters(told)) == (None, {"input": 9, "output": 5, "web_searches": 2})
+    failed = stream(start(input_tokens=9), search, event("error", error={"type": "overloaded_error"}))
+    assert (failed.flag, failed.error) == (None, True)

@@ -498,3 +498,16 @@ def test_a_plain_answer_above_the_bound_is_passed_on_unread(monkeypatch: pytest.
     meter = plain(b'{"x":"' + b"x" * 100 + b'"}')
     assert meter.flag is not None
     assert meter.unread_events == 1
+
+
+def test_a_search_is_not_free_for_who_leaves_before_the_usage_is_told() -> None:
+    ask = Ask(model="m", stream=True, usage_asked=True, units={"web_searches": 1})
+    left, _ = stream(ask, event(choices=[text("found")]))
+    assert left.partial is not None
+    assert dict(left.partial.counters) == {"web_searches": 1}
+    failed, _ = stream(ask, event(error={"message": "no"}))
+    assert (failed.error, failed.partial) == (True, None)
+    told, _ = stream(ask, event(choices=[], usage={"prompt_tokens": 3, "completion_tokens": 4}))
+    assert told.usage is not None
+    assert dict(told.usage.counters) == {"web_searches": 1, "input": 3, "output": 4}
+    assert told.partial is None
