@@ -8,7 +8,7 @@ Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.ht
 
 import msgspec
 
-from proxy.core.errors import InvalidRequest
+from proxy.providers.bedrock_requests import members_of
 from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, read_count
 
 _OPENAI_LIKE = (("max_tokens",), ("max_completion_tokens",))
@@ -35,6 +35,7 @@ _LIMITS: dict[str, tuple[tuple[str, ...], ...]] = {
     "writer": _OPENAI_LIKE,
     "zai": _OPENAI_LIKE,
 }
+_INNER = frozenset(("numberOfImages", *(path[-1] for paths in _LIMITS.values() for path in paths if len(path) > 1)))
 _CHOICES = ("num_generations", "n", "numResults")
 _MOST_CHOICES = 128
 METERED = frozenset(
@@ -46,7 +47,6 @@ METERED = frozenset(
 )
 _EMBEDDING, _RERANK = "embed", "rerank"
 _IMAGES = ("stability.", "amazon.titan-image", "amazon.nova-canvas")
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DOCUMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 # https://aws.amazon.com/bedrock/pricing/: a search unit is a query with up to 100 documents, a document at most 512 tokens of it.
 _DOCUMENTS_A_SEARCH = 100
@@ -112,8 +112,4 @@ def _holder(members: Members, name: str) -> Members:
     raw = members.get(name)
     if raw is None or bytes(raw) == b"null":
         return {}
-    holder = decode(raw, _OBJECT, name, f"`{name}` must be an object.")
-    for member in holder:
-        if bytes(raw).count(b'"%b"' % member.encode()) > 1:
-            raise InvalidRequest(f"`{name}.{member}` must be given once.", param=name)
-    return holder
+    return members_of(raw, name, _INNER)

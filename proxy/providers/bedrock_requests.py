@@ -3,14 +3,17 @@
 Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html (request syntax).
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from proxy.core.errors import InvalidRequest
-from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, is_array, read_count
+from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, is_array, read_count, top_level
 from proxy.providers.usage_reading import NOTHING, UNREADABLE
 
 # What Converse passes on to a model in its own words may hold a limit in those words too.
 _OWN_LIMITS = ("max_tokens", "maxTokens", "max_gen_len", "max_new_tokens", "max_completion_tokens", "maxTokenCount")
+_LIMIT_NAMES = ("maxTokens", *_OWN_LIMITS)
 LATENCY_OPTIMIZED = "optimized"
 """The service tier of a call that asks for latency-optimized inference; AWS calls it `performanceConfig.latency`."""
 
@@ -72,11 +75,17 @@ def _object(members: dict[str, msgspec.Raw], name: str) -> dict[str, msgspec.Raw
     raw = members.get(name)
     if raw is None or bytes(raw) == b"null":
         return {}
-    holder = decode(raw, _OBJECT, name, f"`{name}` must be an object.")
-    for limit in holder.keys() & {"maxTokens", *_OWN_LIMITS}:
-        if bytes(raw).count(b'"%b"' % limit.encode()) > 1:
-            raise InvalidRequest(f"`{name}.{limit}` must be given once.", param=name)
-    return holder
+    return members_of(raw, name, _LIMIT_NAMES)
+
+
+def members_of(raw: msgspec.Raw, name: str, metered: Iterable[str]) -> dict[str, msgspec.Raw]:
+    """The members of an inner object, undecoded; raises InvalidRequest where one that is metered is ambiguous."""
+    if bytes(memoryview(raw)[:1]) != b"{":
+        raise InvalidRequest(f"`{name}` must be an object.", param=name)
+    try:
+        return top_level(bytes(raw), metered)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"In `{name}`: {error.message}", param=name) from None
 
 
 def count_media(messages: msgspec.Raw | None) -> int:

@@ -377,3 +377,13 @@ def test_a_limit_is_lowered_or_set_and_nothing_else(body: dict[str, Any], expect
     clamped = CONVERSE.clamp(json.dumps({"messages": messages, **body}).encode(), 50, "bedrock")
     assert json.loads(clamped) == {"messages": messages, **expected}
     assert CONVERSE.read(clamped, HEAD).output_limit <= 50
+
+
+@pytest.mark.parametrize("again", ["maxTokens", "maxToken\\u0073", "\\u006daxTokens"])
+def test_a_limit_inside_an_object_is_given_once_however_it_is_spelled(again: str) -> None:
+    converse = next(one for one in OPERATIONS if one.paths[0].suffix.endswith("/converse"))
+    for inner in (f'{{"maxTokens":5,"{again}":900}}', f'{{"{again}":900,"maxTokens":5}}'):
+        body = f'{{"messages":[],"inferenceConfig":{inner}}}'.encode()
+        with pytest.raises(InvalidRequest) as caught:
+            converse.read(body, Head(params={"model": "amazon.nova-micro-v1:0"}))
+        assert caught.value.param == "inferenceConfig"
