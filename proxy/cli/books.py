@@ -47,7 +47,7 @@ def audit(config: Config, *, reference: str | None, as_json: bool) -> int:
 @json_option
 @with_config
 def rebuild(config: Config, *, force: bool, as_json: bool) -> int:
-    """Restore every balance in Redis from the database. Stop Farebox first."""
+    """Restore every balance in Redis from the database. Running processes follow; stop them before --force."""
 
     async def work() -> Rebuilt:
         async with using_database(config) as database, using_redis(config) as redis:

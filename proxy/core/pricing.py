@@ -42,6 +42,9 @@ _TOKENS = frozenset(TOKEN_COUNTERS)
 
 # Tiers that providers sell above their plain rates. One that a price has no rates for is not served at the plain ones.
 DEAR_TIERS = frozenset(("priority", "fast", "us", "fast-us"))
+# Nor is one of these, where the provider says that it served it. Latency-optimized inference at AWS may be asked for without
+# getting it, so that asking alone is not refused.
+_DEAR_WHEN_SERVED = DEAR_TIERS | {"optimized"}
 
 # A sum is in nano-USD / 10^6, times credits per USD and the markup in millionths; so many of these make a microcredit.
 _PER_MICROCREDIT = UNITS_PER_RATE * NANO_USD_PER_USD * MARKUP_ONE_PPM // MICROCREDITS_PER_CREDIT
@@ -212,11 +215,12 @@ class Tariff:
 
         The provider's word counts where it is the tier that was asked for or a dearer one; a discount that nobody asked for
         is not taken from an answer. Where the provider says nothing, a dearer tier that was asked for and accepted counts; a
-        cheaper one does not: many servers pass over members that they do not know, and bill their plain rates.
+        cheaper one does not: many servers pass over members that they do not know, and bill their plain rates. Raises Unpriced
+        where the provider says that it served a dearer tier which has no rates here.
         """
         tiers = self.price.service_tiers
-        if not tiers:
-            return None
+        if reported in _DEAR_WHEN_SERVED and reported not in tiers and not self.price.any_tier:
+            raise Unpriced((f"service_tier {reported}",))
         told = asked if reported is None else reported
         if told is None or told not in tiers:
             return None

@@ -121,20 +121,22 @@ def output_so_far(meter: Meter) -> int:
     return max(meter.output_events, meter.output_bytes // _BYTES_PER_TOKEN)
 
 
-def price_usage(record: UsageRecord, tariff: Tariff, usage: Usage, service_tier: str | None) -> None:
-    """Fills in a usage and what it costs in a service tier. Raises Unpriced, and leaves the charge as it is."""
+def price_usage(
+    record: UsageRecord, tariff: Tariff, usage: Usage, asked_tier: str | None, served_tier: str | None
+) -> None:
+    """Fills in a usage and what it costs in its service tier. Raises Unpriced, and leaves the charge as it is."""
     record.usage = usage.counters
     record.input_tokens = usage.input_tokens
     record.output_tokens = usage.output_tokens
-    record.cost_nano_usd, record.charge_microcredits = tariff.bill(usage, service_tier)
+    tier = None
+    if tariff.price.service_tiers or served_tier is not None:
+        tier = tariff.billed_tier(asked_tier, served_tier)
+    record.cost_nano_usd, record.charge_microcredits = tariff.bill(usage, tier)
 
 
 def _price(record: UsageRecord, call: Call, usage: Usage) -> None:
-    tariff, tier = call.tariff, None
-    reported = None if call.meter is None else call.meter.service_tier
-    if tariff.price.service_tiers or reported is not None:
-        tier = tariff.billed_tier(call.ask.service_tier, reported)
-    price_usage(record, tariff, usage, tier)
+    meter = call.meter
+    price_usage(record, call.tariff, usage, call.ask.service_tier, None if meter is None else meter.service_tier)
 
 
 def _facts(call: Call, outcome: str, reported: Usage | None) -> Facts:

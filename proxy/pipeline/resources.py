@@ -181,7 +181,7 @@ def _final(unfinished: Unfinished, meter: Meter) -> UsageRecord | None:
     record.duration_ms = max(0, time.time_ns() // 1_000_000 - record.at)
     if meter.flag is None and usage is not None:
         try:
-            price_usage(record, tariff, usage, tariff.billed_tier(unfinished.service_tier, meter.service_tier))
+            price_usage(record, tariff, usage, unfinished.service_tier, meter.service_tier)
         except Unpriced:
             log.warning("call %s: its usage has no price; charged at its hold", record.call_id)
         else:

@@ -2,7 +2,7 @@
 
 Only OpenAI publishes its tokenizer, so only there a count is exact up to the hidden text around it. For every other family
 the count by `o200k_base` is scaled. Percentages are whole numbers; constants are tokens. Where a provider documents a figure
-the source stands beside it; the others are fitted to recorded usage, and `python -m bench tokens` measures them again.
+the source stands beside it; the others are fitted to recorded usage, and `python -m bench.tokens` measures them again.
 """
 
 import re

@@ -147,7 +147,7 @@ async def _compare(redis: RedisCommands, epoch: str, partitions: Sequence[Partit
     if wrong:
         raise EpochLost(
             "Redis has lost its data (flushed, replaced, or restored without it): no balance there can be trusted. "
-            "Stop Farebox and run `farebox rebuild`, which restores every account from the database."
+            "Run `farebox rebuild`, which restores every account from the database; running processes follow."
         )
 
 

@@ -60,9 +60,12 @@ def bills_more(exchange: Recorded) -> bool:
 
     https://platform.claude.com/docs/en/agents-and-tools/tool-use/advisor-tool; OpenRouter's `tool_calls_executed`, and its
     `cost` where that is more than the tokens' and no search is told (https://openrouter.ai/docs/use-cases/usage-accounting);
-    Groq's `executed_tools` (https://console.groq.com/docs/compound).
+    Groq's `executed_tools` (https://console.groq.com/docs/compound); latency-optimized inference at AWS, which has rates of its
+    own (https://docs.aws.amazon.com/bedrock/latest/userguide/latency-optimized-inference.html).
     """
     for document in documents_of(exchange):
+        if isinstance(document, dict) and (document.get("performanceConfig") or {}).get("latency") == "optimized":
+            return True
         usage = (document or {}).get("usage") if isinstance(document, dict) else None
         rounds = (usage or {}).get("iterations") or ()
         tools = (usage or {}).get("server_tool_use_details") or {}

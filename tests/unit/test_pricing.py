@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.money import MAX_AMOUNT, divide_up, format_credits, parse_credits, parse_scaled
-from proxy.core.pricing import Price, Tariff, Unpriced
+from proxy.core.pricing import DEAR_TIERS, Price, Tariff, Unpriced
 from proxy.core.usage import INPUT_COUNTERS, OUTPUT_COUNTERS, TOKEN_COUNTERS, UNIT_COUNTERS, Usage
 
 rates = st.dictionaries(st.sampled_from(TOKEN_COUNTERS), st.integers(0, 10**12)).map(
@@ -189,6 +189,14 @@ def test_a_tier_is_billed_where_it_was_asked_for_or_costs_more() -> None:
     ]  # fmt: skip
     billed = [tariff.billed_tier(asked, told) for asked, told in asked_and_told]
     assert billed == [None, "flex", None, None, None, None, "priority", "priority", None, None, "priority"]
+
+
+@pytest.mark.parametrize("tier", [*sorted(DEAR_TIERS), "optimized"])
+def test_a_dearer_tier_without_rates_is_never_billed_at_the_plain_ones(tier: str) -> None:
+    with pytest.raises(Unpriced, match=f"service_tier {tier}"):
+        Tariff(Price("m", PLAIN, "v"), 1000).billed_tier(None, tier)
+    assert Tariff(Price("m", PLAIN, "v", any_tier=True), 1000).billed_tier(None, tier) is None
+    assert Tariff(Price("m", PLAIN, "v"), 1000).billed_tier(tier, "default") is None
 
 
 def test_an_explicit_zero_is_a_zero() -> None:
