@@ -16,8 +16,8 @@ import msgspec
 from proxy.providers.dialect import Meter, Operation
 from proxy.providers.families import Family, family_of
 from proxy.providers.images import image_bound, image_tokens
-from proxy.providers.prompts import texts_in
-from proxy.providers.tool_tokens import Definition, as_json, definition_of, openai_tools
+from proxy.providers.prompts import as_json, texts_in
+from proxy.providers.tool_tokens import Definition, definition_of, openai_tools
 
 # Below, reading takes less time than handing it to a thread.
 _LARGE_BYTES = 64 * 1024
@@ -210,7 +210,7 @@ def _tool_items(members: dict[str, Any]) -> Iterator[Definition]:
 
 
 def _is_function(item: dict[str, Any]) -> bool:
-    return "name" in item and item.get("type") in {None, "function", "custom"}
+    return "name" in item and item.get("type") in (None, "function", "custom")
 
 
 def _has_server_tools(members: dict[str, Any]) -> bool:
@@ -263,7 +263,7 @@ def _has_other_media(value: Any) -> bool:
 
 
 def _is_image(part: dict[str, Any]) -> bool:
-    if part.get("type") in {"image_url", "input_image", "image"} or isinstance(part.get("image"), dict):
+    if part.get("type") in ("image_url", "input_image", "image") or isinstance(part.get("image"), dict):
         return True
     inline = _inline(part)
     mime = inline.get("mimeType") or inline.get("mime_type") or ""

@@ -113,13 +113,28 @@ def texts_in(value: Any) -> Iterator[str]:
         elif isinstance(item, dict):
             for name, member in reversed(item.items()):
                 if name in _DOCUMENTS and isinstance(member, dict):
-                    waiting.append(_as_text(member))
+                    waiting.append(as_json(member))
                 elif name not in _SILENT:
                     waiting.append(member)
 
 
-def _as_text(document: dict[str, Any]) -> str:
+def as_json(value: Any) -> str:
+    """A value as compact JSON; of one that is nested too deeply for that, its texts."""
     try:
-        return msgspec.json.encode(document).decode()
+        return msgspec.json.encode(value).decode()
     except (RecursionError, UnicodeEncodeError):
-        return repr(document)
+        return "\n".join(_every_text(value))
+
+
+def _every_text(value: Any) -> Iterator[str]:
+    """Names and texts at any depth, in no order."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, list):
+            waiting += item
+        elif isinstance(item, dict):
+            yield from item
+            waiting += item.values()

@@ -7,7 +7,7 @@ nested ones are counted by the same rule here. All counts are tokens.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
+from proxy.providers.prompts import as_json
 
 _FUNCTION = 7
 _FUNCTION_BEFORE_4O = 10
@@ -25,14 +25,6 @@ _SCHEMAS = _MEMBERS[2:]
 Definition = dict[str, Any]
 
 
-def as_json(value: Any) -> str:
-    """A value as compact JSON."""
-    try:
-        return msgspec.json.encode(value).decode()
-    except (RecursionError, UnicodeEncodeError):
-        return repr(value)
-
-
 def definition_of(item: Definition) -> Definition:
     """What of a function's definition the model gets to read."""
     return {name: item[name] for name in _MEMBERS if item.get(name) is not None}
@@ -46,7 +38,7 @@ def openai_tools(definitions: Sequence[Definition], model: str) -> tuple[int, li
     fixed, lines = _END, []
     for definition in definitions:
         fixed += _FUNCTION_BEFORE_4O if old else _FUNCTION
-        lines.append(f"{definition.get('name') or ''}:{_plain(definition.get('description'))}")
+        lines.append(f"{_said(definition.get('name') or '')}:{_plain(definition.get('description'))}")
         schema = next((definition[name] for name in _SCHEMAS if definition.get(name)), None)
         for tokens, line in _properties(schema):
             fixed += tokens
@@ -82,9 +74,13 @@ def _property(name: str, value: dict[str, Any]) -> Iterator[tuple[int, str]]:
     if isinstance(options, list):
         yield _ENUM, ""
         for option in options:
-            yield _ENUM_ITEM, str(option)
-    yield _PROPERTY, f"{name}:{value.get('type') or ''}:{_plain(value.get('description'))}"
+            yield _ENUM_ITEM, _said(option)
+    yield _PROPERTY, f"{name}:{_said(value.get('type') or '')}:{_plain(value.get('description'))}"
 
 
 def _plain(description: Any) -> str:
     return description.rstrip(".") if isinstance(description, str) else ""
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else as_json(value)

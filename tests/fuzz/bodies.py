@@ -1,6 +1,7 @@
 """Every operation's requests: read, sent on, clamped; whatever the body is."""
 
 import json
+from collections.abc import Coroutine
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from proxy.core.errors import FareboxError, InvalidRequest
-from proxy.providers import reading, shortening
+from proxy.providers import estimates, reading, shortening
 from proxy.providers.clamping import Clamps
 from proxy.providers.dialect import BILLED, Ask, Head, Operation
 from proxy.providers.multipart import Form, is_multipart, read_form, with_field
@@ -63,6 +64,7 @@ def _request(dialect: str, data: bytes) -> None:
     if isinstance(operation, Clamps) and operation.billing == BILLED:
         _clamped(operation, body, head, ask, limit)
     assert isinstance(operation.prompt_text(body), str)
+    _estimated(operation, body, _COUNTED[limit % len(_COUNTED)])
 
 
 def head_of(operation: Operation, body: bytes, model: str, query: str, control: Control) -> Head:
@@ -154,6 +156,35 @@ def _clamped(operation: Clamps, body: bytes, head: Head, ask: Ask, limit: int) -
         assert again.output_limit <= limit
         assert ask.output_limit is None or again.output_limit <= max(ask.output_limit, 1)
         assert (again.model, again.stream, again.choices) == (ask.model, ask.stream, ask.choices)
+
+
+_COUNTED = ("gpt-4o-mini", "gpt-5", "claude-sonnet-4-5", "gemini-2.5-flash", "mistral-large", "gpt-4")
+
+
+class _Counter:
+    """A quick tokenizer."""
+
+    async def count(self, text: str, model: str) -> int:
+        """A token is four characters here."""
+        return -(-len(text) // 4)
+
+
+def _estimated(operation: Operation, body: bytes, model: str) -> None:
+    """The input can be counted, and a finer bound of it is one below the bytes."""
+    if estimates.read_prompt(body) is None:
+        return
+    assert _awaited(estimates.count_input(_Counter(), operation, body, model)) >= 0
+    bound = _awaited(estimates.refined_input_bound(_Counter(), body, model))
+    assert bound is None or 0 <= bound < len(body)
+
+
+def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine comes to that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits")
 
 
 openai, anthropic, gemini, bedrock, cohere = (partial(_request, dialect) for dialect in DIALECTS)

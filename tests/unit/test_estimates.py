@@ -18,6 +18,7 @@ from proxy.providers.estimates import (
 from proxy.providers.images import image_bound
 from proxy.providers.openai_chat import ChatCompletions
 from proxy.providers.openai_completions import Completions
+from proxy.providers.tool_tokens import openai_tools
 
 CHAT: Operation = ChatCompletions()
 PROSE = "The tide carries ships past the harbour wall, and the keeper writes their names down. "
@@ -302,3 +303,25 @@ def test_hostile_prompts_do_not_break_the_reader() -> None:
     assert read_prompt(body_of(**odd)) is not None
     with pytest.raises(InvalidRequest):
         CHAT.read(b"{}")
+
+
+@pytest.mark.parametrize("odd", [[], {}, ["image"], {"a": []}, 5, None, True])
+def test_a_type_that_is_no_text_is_read_without_harm(odd: Any) -> None:
+    body = {
+        "messages": [{"role": "user", "content": [{"type": odd, "text": "hi"}]}],
+        "tools": [{"type": odd, "name": odd, "parameters": {"properties": {"a": {"type": odd, "enum": [odd, "x"]}}}}],
+    }
+    prompt = read_prompt(json.dumps(body).encode())
+    assert prompt is not None
+    assert "hi" in prompt.texts
+    assert openai_tools(prompt.tools, "gpt-4o")[0] >= 0
+
+
+@pytest.mark.parametrize("depth", [*range(900, 1000, 5), 5000])
+def test_depth_is_counted_or_refused_and_never_breaks(depth: int) -> None:
+    deep = "[" * depth + '"word"' + "]" * depth
+    body = f'{{"messages":[{{"role":"user","content":"hi"}}],"tools":[{{"name":"f","parameters":{{"properties":{{"a":{{"enum":[{deep}]}}}}}}}}]}}'
+    prompt = read_prompt(body.encode())
+    if prompt is not None:
+        assert any("word" in line for line in openai_tools(prompt.tools, "gpt-4o")[1])
+        assert prompt.text_bytes > 0
