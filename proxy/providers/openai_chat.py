@@ -183,8 +183,8 @@ class _Stream(StreamMeter):
             self._read_choices(choices)
         if chunk.error is not None:
             self._fail()
-        if chunk.service_tier is not None and self.service_tier is None:
-            self.service_tier = str(chunk.service_tier)
+        if self.service_tier is None and isinstance(chunk.service_tier, str):
+            self.service_tier = chunk.service_tier
         if chunk.x_groq is not None and chunk.x_groq.usage is not None:
             self._take(read_usage(chunk.x_groq.usage))
         if chunk.usage is None:

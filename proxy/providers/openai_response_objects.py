@@ -221,7 +221,7 @@ def _sessions(response: Response) -> int:
 
 def _container(item: Item) -> str | None:
     if item.type == "code_interpreter_call":
-        return str(item.container_id)
+        return _text(item.container_id) or ""
     if item.type == "shell_call" and isinstance(item.environment, dict):
         return _text(item.environment.get("container_id"))
     return None
@@ -233,7 +233,7 @@ def gigabytes(tool: Tool) -> int:
     limit = holder.get("memory_limit") if isinstance(holder, dict) else None
     if limit is None:
         return 1
-    return _GIGABYTES.get(str(limit), max(_GIGABYTES.values()))
+    return _GIGABYTES.get(_text(limit) or "", max(_GIGABYTES.values()))
 
 
 def _total(used: _ToolUsage | None) -> int:

@@ -188,9 +188,10 @@ def test_file_searches_and_containers_are_counted() -> None:
     small = {"type": "code_interpreter", "container": {"type": "auto"}}
     large = {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "4g"}}
     unknown = {"type": "code_interpreter", "container": {"memory_limit": "5t"}}
+    odd = {"type": "code_interpreter", "container": {"memory_limit": [[]]}}
     assert tools(*run, tools=[small]) == {"code_sessions": 2}
     assert tools(*run, tools=[{"type": "function", "name": "f"}, large]) == {"code_sessions": 8}
-    assert tools(*run, tools=[unknown]) == {"code_sessions": 128}
+    assert tools(*run, tools=[unknown]) == tools(*run, tools=[odd]) == {"code_sessions": 128}
     assert tools(*run, tools=[{"type": "code_interpreter", "container": "cntr_1"}]) == {"code_sessions": 2}
     shell = {"type": "shell_call", "environment": {"type": "container_reference", "container_id": "c9"}}
     assert tools(shell) == {"code_sessions": 1}
