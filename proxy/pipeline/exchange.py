@@ -252,6 +252,9 @@ class Exchange:
         lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status]
         lines += [b"%b: %b\r\n" % pair for pair in headers]
         lines.append(framing)
+        if not self.body_complete and self.header(b"expect") is not None:
+            # Its client may hold the body back now: what follows could be the body or the next request.
+            self.keep_alive = False
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         lines.append(b"\r\n")

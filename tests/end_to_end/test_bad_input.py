@@ -263,3 +263,22 @@ async def test_no_secret_is_written_anywhere(farebox: Installation, provider: Mo
     for name, content in places.items():
         for what, canary in canaries.items():
             assert canary.encode() not in content, f"the {what} stands in {name}"
+
+
+async def test_who_waits_to_send_a_body_and_is_refused_is_not_waited_for(farebox: Installation, key: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", farebox.port)
+    lines = [
+        f"POST {CHAT} HTTP/1.1",
+        "host: x",
+        "content-length: 500",
+        "expect: 100-continue",
+        "authorization: Bearer no",
+    ]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"connection: close" in answer
+    # The next request would be taken for the body that was announced.
+    writer.write(f"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n".encode())
+    assert b"HTTP/1.1" not in await asyncio.wait_for(reader.read(), 10)
+    writer.close()
