@@ -48,7 +48,7 @@ class Cuts:
         self._places = (control.short(), control.short(), control.short())
         self._step = 0 if kind == 0 else 1 if kind == 1 else 2 + self._places[0] % 61 if kind < 4 else -1
 
-    def of(self, body: bytes, most: int = 96) -> list[bytes]:
+    def of(self, body: bytes, most: int = 48) -> list[bytes]:
         """The pieces, at most about `most` of them, none of them empty."""
         size = len(body)
         if not size or not self._step:

@@ -28,9 +28,9 @@ class Target(NamedTuple):
 
 _CUTS = 7
 TARGETS: dict[str, Target] = {
-    "sse": Target("splitters", "events", 2 + _CUTS),
-    "json-array": Target("splitters", "elements", 1 + _CUTS),
-    "event-stream": Target("splitters", "frames", 2 + _CUTS),
+    "sse": Target("splitters", "events", 2 + _CUTS, 400),
+    "json-array": Target("splitters", "elements", 1 + _CUTS, 400),
+    "event-stream": Target("splitters", "frames", 2 + _CUTS, 400),
     **{
         f"{dialect}-answers": Target("answers", dialect, 6 + _CUTS, 2048)
         for dialect in ("openai", "anthropic", "gemini", "bedrock", "cohere")
