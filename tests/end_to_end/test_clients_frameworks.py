@@ -49,6 +49,8 @@ CLIENTS = {
     ),
 }
 
+pytestmark = pytest.mark.timeout(400)  # the first test of a client installs it
+
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:

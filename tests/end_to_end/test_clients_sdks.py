@@ -127,6 +127,9 @@ def mistral_stream() -> Answer:
     return Answer(body=body, headers={"content-type": "text/event-stream"})
 
 
+pytestmark = pytest.mark.timeout(400)  # the first test of a client installs it
+
+
 @pytest.fixture(scope="module")
 def scripted() -> Iterator[ScriptedProvider]:
     with ScriptedProvider() as provider:

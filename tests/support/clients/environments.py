@@ -91,7 +91,8 @@ def _install_npm(home: Path, lock: Path) -> None:
     for file in (lock, lock.with_name("package.json")):
         shutil.copy(file, home)
     quiet = ("--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error")
-    _run(["npm", "ci", "--ignore-scripts", *quiet], folder=home)
+    # Not `npm ci`: a lock leaves out packages for other machines that the registry did not have.
+    _run(["npm", "install", "--ignore-scripts", *quiet], folder=home)
 
 
 def _run(words: Sequence[str], folder: Path | None = None) -> None:
@@ -100,5 +101,5 @@ def _run(words: Sequence[str], folder: Path | None = None) -> None:
     except subprocess.TimeoutExpired:
         raise Unavailable(f"`{words[0]}` did not finish in {INSTALL_SECONDS} s") from None
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
-        raise Unavailable(f"`{' '.join(words[:4])}` failed: {' / '.join(said[-3:])}")
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise Unavailable(f"`{' '.join(words[:4])}` failed: {' / '.join(said[:6])[:1000] or 'it said nothing'}")
