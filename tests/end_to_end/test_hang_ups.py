@@ -277,11 +277,21 @@ async def test_a_killed_worker_leaves_the_prompt_on_the_bill_before_the_answer_b
     credits_ = "lease_s = 9\nsweep_s = 0.5"  # renewed after 3 s, were it not for the first checkpoint
     with Installation(tmp_path, provider.url, credits=credits_) as farebox:
         [worker] = farebox.pids("worker")
-        asyncio.get_running_loop().call_later(4.5, os.kill, worker, signal.SIGKILL)
+        kill = asyncio.gather(_kill_in_a_call(provider, worker))
         with pytest.raises(aiohttp.ClientError):
             async with call(farebox, "killed", "local", [HANG], stream=False):
                 raise AssertionError("the worker should be gone")
+        await kill
         record = only_record(farebox, "killed")
         assert facts(record) == ("abandoned", "checkpoint")
         assert record["input_tokens"] > 10
         assert record["charge_microcredits"] == record["input_tokens"] * 1000
+
+
+async def _kill_in_a_call(provider: SteppingProvider, worker: int) -> None:
+    """Kills the worker once its call has been with the provider long enough for its first checkpoint, and not for a renewal."""
+    async with asyncio.timeout(30):
+        while not provider.open:  # noqa: ASYNC110 - another thread's
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(2.2)
+    os.kill(worker, signal.SIGKILL)

@@ -35,17 +35,26 @@ RESET: Step = ["reset"]
 def head(
     content_type: str | None = "text/event-stream", *more: str, status: str = "200 OK", length: int | None = None
 ) -> bytes:
-    """The head of an answer; without a length the body ends with the connection, as HTTP/1.1 allows."""
+    """The head of an answer; without a length the body ends with the connection, as HTTP/1.1 allows.
+
+    It says that the connection ends: a call that was sent on one just before its end would be lost.
+    """
     lines = [f"HTTP/1.1 {status}"]
     if content_type is not None:
         lines.append(f"content-type: {content_type}")
-    lines += ["connection: close" if length is None else f"content-length: {length}", *more]
+    lines += ["connection: close", *([] if length is None else [f"content-length: {length}"]), *more]
     return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n"
 
 
 def chunked(*more: str, content_type: str = "text/event-stream") -> bytes:
     """The head of an answer in chunks, whose end cannot be mistaken."""
-    lines = ["HTTP/1.1 200 OK", f"content-type: {content_type}", "transfer-encoding: chunked", *more]
+    lines = [
+        "HTTP/1.1 200 OK",
+        f"content-type: {content_type}",
+        "transfer-encoding: chunked",
+        "connection: close",
+        *more,
+    ]
     return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n"
 
 
