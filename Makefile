@@ -1,6 +1,6 @@
 # The whole workflow. `make run` needs Python >= 3.11 and nothing else; `make test` installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench soak lock clean
+.PHONY: help run test check format bench soak clients lock clean
 PYTHON ?=
 export PYTHON
 ARGS ?=
@@ -36,6 +36,10 @@ bench:           ## the figures of README, beside nginx in the same run
 soak:            ## the long tests: model sequences, hammer, random kills, fuzzing (hours; FAREBOX_FUZZ_RUNS=100000 for less)
 	@scripts/environment dev
 	@FAREBOX_SOAK=1 .venv/bin/python -m pytest -m soak --timeout 7200 $(ARGS)
+
+clients:         ## frameworks and coding agents of others, in environments of their own (minutes, and 1.8 GB of disk)
+	@scripts/environment dev
+	@FAREBOX_SOAK=1 .venv/bin/python -m pytest -m soak tests/end_to_end/test_clients_agents.py tests/end_to_end/test_clients_frameworks.py $(ARGS)
 
 lock:            ## both lock files from pyproject.toml
 	@scripts/environment dev

@@ -31,8 +31,10 @@ def outcome_of(call: Call, error: BaseException | None) -> str:
         failed = (call.status or 0) >= _FIRST_ERROR_STATUS or (call.meter is not None and call.meter.error)
         return records.UPSTREAM_FAILED if failed else records.COMPLETED
     if isinstance(error, ClientLeft):
-        whole = call.meter is not None and call.meter.complete
-        return records.COMPLETED if whole else records.CLIENT_LEFT
+        meter = call.meter
+        if meter is None or not (meter.complete or meter.error):
+            return records.CLIENT_LEFT
+        return records.UPSTREAM_FAILED if meter.error else records.COMPLETED
     if isinstance(error, UpstreamTimeout):
         return records.TIMED_OUT
     if isinstance(error, CreditsExhausted):

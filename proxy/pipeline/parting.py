@@ -62,8 +62,10 @@ def policy_of(call: Call) -> Policy:
 
 def client_left(call: Call, upstream: UpstreamExchange) -> None:
     """The client is gone: the provider is closed at once, or when the time for draining is over."""
-    # SDKs hang up at the stream's last event, without waiting for the end of the HTTP answer: that is no leaving early.
-    call.left_early = call.meter is None or not call.meter.complete
+    # SDKs hang up at the stream's last event, or at its error, without waiting for the end of the HTTP answer: that is no
+    # leaving early.
+    meter = call.meter
+    call.left_early = meter is None or not (meter.complete or meter.error)
     if policy_of(call) != DRAIN:
         upstream.abort(ClientLeft())
         return

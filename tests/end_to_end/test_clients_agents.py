@@ -30,7 +30,7 @@ api_key = "upstream-key"
 models = {models}
 """
 
-pytestmark = pytest.mark.timeout(400)  # the first test of an agent installs it
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(400)]  # the first test of an agent installs it
 
 
 @pytest.fixture(scope="module")

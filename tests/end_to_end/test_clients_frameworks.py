@@ -49,7 +49,7 @@ CLIENTS = {
     ),
 }
 
-pytestmark = pytest.mark.timeout(400)  # the first test of a client installs it
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(400)]  # the first test of a client installs it
 
 
 @pytest.fixture(scope="module")

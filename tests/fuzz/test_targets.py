@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz.running import fuzz, run_here
 from tests.fuzz.targets import TARGETS
 
-RUNS = 6_000
+RUNS = 2_000
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -64,8 +64,8 @@ async def test_a_small_text_waits_for_a_slice_however_many_large_ones_there_are(
         return await ask(text, model)
 
     counter._ask = noted  # type: ignore[method-assign]
-    large = asyncio.gather(*[counter.count(PROSE * 1000, "gpt-4o") for _ in range(20)])
-    await asyncio.sleep(0.05)
+    large = asyncio.gather(*[counter.count(PROSE * 1000, "gpt-4o") for _ in range(200)])
+    await asyncio.sleep(0.02)
     assert not large.done()
     before = len(asked)
     await counter.count(PROSE, "gpt-4o")
