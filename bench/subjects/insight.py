@@ -17,7 +17,7 @@ class Insight:
 
 def look(admin_port: int, token: str) -> Insight:
     """Read the counters as they are a moment after the load."""
-    time.sleep(_FLUSHED_S)
+    time.sleep(_FLUSHED_S)  # what the load counted is in the files only then
     address = f"http://127.0.0.1:{admin_port}/metrics"
     request = urllib.request.Request(address, headers={"authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request, timeout=10) as answer:

@@ -67,7 +67,9 @@ async def _start(call: Call, *, last: bool) -> UpstreamExchange | None:
         if last or call.sent or not isinstance(error, _NEXT_AFTER):
             raise
         return None
-    except BaseException:
+    except (
+        BaseException
+    ):  # the client left, or we are cancelled: settlement must know what was sent, and goes on raising
         call.sent = upstream is not None and upstream.sent
         condition.abandoned()
         raise

@@ -8,6 +8,7 @@ connection has one task for its whole life. Times are loop seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections import deque
@@ -46,10 +47,7 @@ class _Refused(Exception):
 
 
 class ClientConnection(asyncio.Protocol):
-    """Reads requests, has the listener handle them in turn, and writes what their exchanges answer.
-
-    `exchange` is the one that is being handled, `idle` says that there is none and nothing of a next one has come.
-    """
+    """Reads requests, has the listener handle them in turn (`exchange` is in hand), and writes what they are answered."""
 
     __slots__ = (
         "_arriving",
@@ -326,7 +324,8 @@ class ClientConnection(asyncio.Protocol):
         """Serves the next request in line; False where the connection ends with it."""
         exchange = self._line.popleft()
         if exchange is None:
-            self.send(_BAD_REQUEST_HEAD % len(_BAD_REQUEST) + _BAD_REQUEST)
+            with contextlib.suppress(ClientLeft):  # who sent that need not have waited for the answer
+                self.send(_BAD_REQUEST_HEAD % len(_BAD_REQUEST) + _BAD_REQUEST)
             return False
         self.exchange = exchange
         await self._listener.serve(exchange)

@@ -124,7 +124,7 @@ class Answer(BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):  # Farebox leaves where a stream is cut
             for piece in pieces:
                 self.wfile.write(piece)
-                time.sleep(pause_s)
+                time.sleep(pause_s)  # AWS sends its frames apart, and each must pass at once
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -299,11 +299,11 @@ def test_one_that_fails_is_left_alone_until_its_rest_is_over(tmp_path: Path, pro
         assert [account.chat("busy-model").status_code for _ in range(3)] == [200, 200, 200]
         asked = [one.provider for one in since(provider, start)]
         assert asked == ["busy", "calm", "busy", "calm", "calm", "calm"]
-        time.sleep(1.6)
+        time.sleep(1.6)  # its first rest is over
         provider.scripts["busy"].append(Answer(503))
         assert [account.chat("busy-model").status_code for _ in range(2)] == [200, 200]
         assert [one.provider for one in since(provider, start)][6:] == ["busy", "calm", "calm"], "one call tries"
-        time.sleep(3.1)
+        time.sleep(3.1)  # its second rest, twice as long
         assert [account.chat("busy-model").status_code for _ in range(2)] == [200, 200]
         assert [one.provider for one in since(provider, start)][9:] == ["busy", "busy"], (
             "and a good answer ends the rest"
