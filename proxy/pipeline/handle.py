@@ -86,6 +86,14 @@ class Pipeline:
         """Takes up new routes and prices; calls in progress keep theirs."""
         self._paths, self.router, self._models = paths, router, models
 
+    def hang_in(self, own_paths: Mapping[str, Callable[[Exchange], Awaitable[None]]]) -> None:
+        """Exact paths that are no calls, with what answers them."""
+        self._own_paths = {**self._own_paths, **own_paths}
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answers one request as if its path were nobody's own. Raises ClientLeft."""
+        await self._answer(exchange, new_call_id())
+
     async def handle(self, exchange: Exchange) -> None:
         """Answers one request, whatever happens."""
         call_id = new_call_id()
