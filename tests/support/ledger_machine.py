@@ -1,30 +1,20 @@
-"""The real scripts and the model of proxy/core/holds.py, driven side by side by hypothesis.
+"""The real scripts and the model of proxy/core/holds.py, driven side by side.
 
-After every step the answers, the events, the balances and the sums must be equal. The scripts are the real ones but for
-their clock: TIME is read from a key that the test moves. `Mutation` swaps a piece of a script's text, to see whether
-the machine would notice.
+After every step the answers, the events, the balances and the sums must be equal. `Mutation` swaps a piece of a script's text,
+to see whether the machine would notice.
 """
 
-import socket
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Any, ClassVar
+from typing import Any
 
-import hiredis
-from hypothesis import note
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-
-from proxy.core.errors import Conflict, InvalidRequest, NotFound
 from proxy.core.holds import LedgerModel
 from proxy.core.limit_uses import DAY_MS
 from proxy.core.money import MAX_AMOUNT
 from proxy.core.outcomes import EXPIRED, HoldRequest
-from proxy.ledger.connection import Argument, encode
-from proxy.ledger.errors import RedisAmbiguous, reply_error
+from proxy.ledger.errors import RedisAmbiguous
 from proxy.ledger.ledger import Ledger
-from proxy.ledger.scripts import Script
+from tests.support.ledger_runner import CLOCK_KEY, BlockingRunner, Mutation, as_bytes, finish, outcome
 from tests.support.ledger_steps import (
     ACCOUNTS,
     Credit,
@@ -43,102 +33,16 @@ from tests.support.ledger_steps import (
 from tests.support.redis_server import RedisServer
 
 NO_CALL = "call-none"
-CLOCK = "redis.call('TIME')"
-CLOCK_KEY = "test:now"
-TEST_CLOCK = (
-    f"(function() local ms = tonumber(redis.call('GET', '{CLOCK_KEY}')) "
-    "return { math.floor(ms / 1000), (ms % 1000) * 1000 } end)()"
-)
-seeds = st.integers(0, 2**64)
+FIRST_CREDITS = (5_000, 10**9, MAX_AMOUNT)
 BEGINNING_MS = 1_795_312_800_000  # a Sunday in November 2026
 
 
-@dataclass(frozen=True)
-class Mutation:
-    """A change of a script that must be noticed. `scripts` are the names of those that contain `old` once expanded."""
+class LedgerMachine:
+    """One history on an emptied server: `begin`, then `do` and `check` in turn. `note` is told of each step."""
 
-    name: str
-    old: str
-    new: str
-    script: str
-
-
-class BlockingRunner:
-    """A ScriptRunner that waits: its coroutines never suspend, so that a test without an event loop can run them."""
-
-    def __init__(self, path: str, mutation: Mutation | None = None) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(20)
-        self._socket.connect(path)
-        self._reader = hiredis.Reader(replyError=reply_error, notEnoughData=Ellipsis)
-        self._mutation = mutation
-        self._loaded: dict[bytes, bytes] = {}
-        self.lose_next = False
-
-    def command(self, *args: Argument) -> Any:
-        """One command, one reply; an error reply is raised."""
-        self._socket.sendall(encode(args))
-        while (reply := self._reader.gets()) is Ellipsis:
-            self._reader.feed(self._socket.recv(1 << 16))
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
-    async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[Any]) -> Any:
-        sha = self._loaded.get(script.sha)
-        if sha is None:
-            sha = self._loaded[script.sha] = self.command("SCRIPT", "LOAD", self._changed(script))
-        reply = self.command("EVALSHA", sha, len(keys), *keys, *args)
-        if self.lose_next:
-            self.lose_next = False
-            raise RedisAmbiguous
-        return reply
-
-    async def ready(self, timeout_s: float) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _changed(self, script: Script) -> str:
-        text = script.text.decode()
-        if self._mutation is not None and self._mutation.script == script.name:
-            text = text.replace(self._mutation.old, self._mutation.new)
-        return text.replace(CLOCK, TEST_CLOCK)
-
-
-def finish(work: Awaitable[Any]) -> Any:
-    """The result of a coroutine that never suspends."""
-    steps = work.__await__()
-    try:
-        next(steps)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("it waits for an event loop")
-
-
-def outcome(work: Callable[[], Any]) -> Any:
-    """What comes of it: a value, or the class of an error of the ledger."""
-    try:
-        return work()
-    except (Conflict, InvalidRequest, NotFound) as error:
-        return type(error)
-
-
-def as_bytes(value: str | int | bytes) -> bytes:
-    """A value of an event as Redis has it."""
-    return value if isinstance(value, bytes) else str(value).encode()
-
-
-class LedgerMachine(RuleBasedStateMachine):
-    """Random histories. `server` and `mutation` are set by the test on a subclass."""
-
-    server: ClassVar[RedisServer]
-    mutation: ClassVar[Mutation | None] = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.runner = BlockingRunner(str(self.server.socket_path), self.mutation)
+    def __init__(self, server: RedisServer, mutation: Mutation | None, note: Callable[[str], object]) -> None:
+        self.note = note
+        self.runner = BlockingRunner(str(server.socket_path), mutation)
         self.runner.command("FLUSHALL")
         self.ledger = Ledger(self.runner, 1, "e1")
         self.partition = self.ledger.partitions[0]
@@ -150,7 +54,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.calls = 0
         self.at(BEGINNING_MS)
 
-    def teardown(self) -> None:
+    def close(self) -> None:
         self.runner.close()
 
     def at(self, now_ms: int) -> None:
@@ -196,23 +100,21 @@ class LedgerMachine(RuleBasedStateMachine):
         known = self.model.holds.get(call_id) or ends[call_id]
         return call_id, known.account_id
 
-    @initialize(first=st.sampled_from([5_000, 10**9, MAX_AMOUNT]), seed=seeds)
     def begin(self, first: int, seed: int) -> None:
         random = Random(seed)
         self.limits = limit_set(random)
         self.at(BEGINNING_MS + random.randrange(2 * 365) * DAY_MS)
-        note(f"limits: {self.limits}, at {self.model.now_ms}")
+        self.note(f"limits: {self.limits}, at {self.model.now_ms}")
         for account_id in ACCOUNTS:
             self.open(Open(account_id, 1), lose=False)
         self.credit(Credit(ACCOUNTS[0], "op-0", first, "d0"), lose=False)
         self.credit(Credit(ACCOUNTS[1], "op-1", 5_000, "d0"), lose=False)
 
-    @rule(seed=seeds)
     def do(self, seed: int) -> None:
         step = a_step(seed)
         if not (self.model.holds or self.model.ends) and hasattr(step, "which"):
             step = hold(Random(seed))  # there is no call yet to do it to
-        note(f"{step}")
+        self.note(f"{step}")
         getattr(self, type(step).__name__.lower())(step, lose=seed % 4 == 0)
 
     def open(self, step: Open, *, lose: bool) -> None:
@@ -289,14 +191,18 @@ class LedgerMachine(RuleBasedStateMachine):
     def wait(self, step: Wait, *, lose: bool) -> None:
         self.at(self.model.now_ms + step.by_ms)
 
-    @invariant()
+    def check(self) -> None:
+        """Balances, events and deadlines are the same on both sides."""
+        self.the_balances_are_equal()
+        self.the_events_are_equal_and_add_up()
+        self.the_deadlines_are_those_of_open_holds()
+
     def the_balances_are_equal(self) -> None:
         for account_id in self.model.accounts:
             real = finish(self.ledger.balance(account_id))
             assert real == self.model.balance(account_id)
             assert real.held_microcredits == real.open_holds_microcredits
 
-    @invariant()
     def the_events_are_equal_and_add_up(self) -> None:
         stream = self.runner.command("XRANGE", self.partition.stream, f"({self.last_event}", "+")
         for (entry_id, pairs), event in zip(stream, self.model.events, strict=True):
@@ -314,7 +220,6 @@ class LedgerMachine(RuleBasedStateMachine):
         for account_id, account in self.model.accounts.items():
             assert self.entries.get(account_id.encode(), (0, 0)) == (account.seq, account.posted)
 
-    @invariant()
     def the_deadlines_are_those_of_open_holds(self) -> None:
         members = self.runner.command("ZRANGE", self.partition.deadlines, 0, -1, "WITHSCORES")
         real = {call.decode(): int(score) for call, score in zip(members[::2], members[1::2], strict=True)}

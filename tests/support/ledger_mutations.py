@@ -1,6 +1,6 @@
 """Seeded defects of the ledger's scripts: each is a rule taken out. A machine that misses one proves less than it seems."""
 
-from tests.support.ledger_machine import Mutation
+from tests.support.ledger_runner import Mutation
 
 MUTATIONS = (
     # hold
@@ -11,14 +11,14 @@ MUTATIONS = (
     Mutation("another call's id is taken for a repeat", "if owner ~= ARGV[3] or held_tokens", "if false and held_tokens", "hold"),
     Mutation("limits refuse nothing", "if refused then", "if false then", "hold"),
     Mutation("a refused hold takes all the same", "look(false)\n  return reply\nend\n\nchanges", "end\n\nchanges", "hold"),
-    Mutation("a bucket overflows", "level = math.min(level, used", "level = math.max(level, used", "hold"),
-    Mutation("a bucket fills backwards in time", "math.max(now - at, 0)", "(now - at)", "hold"),
-    Mutation("a wait is rounded down", "number = number + divisor - 1", "number = number", "hold"),
+    Mutation("a bucket overflows", "level = math.min(level, used", "level = math.max(level, used", "hold", 4),
+    Mutation("a bucket fills backwards in time", "math.max(now - at, 0)", "(now - at)", "hold", 61),
+    Mutation("a wait is rounded down", "number = number + divisor - 1", "number = number", "hold", 11),
     Mutation("calls at once are not counted", "used = used + 1", "used = used", "hold"),
     Mutation("a budget never begins anew", "if not used or at < start", "if not used", "hold"),
-    Mutation("a week begins on Sunday", "(day + 3) % 7", "(day + 4) % 7", "hold"),
-    Mutation("February is forgotten", "if month <= 2 then", "if month < 2 then", "hold"),
-    Mutation("held credits are printed with 14 digits", "held + amount, seq", "tonumber(tostring(held + amount)), seq", "hold"),
+    Mutation("a week begins on Sunday", "(day + 3) % 7", "(day + 4) % 7", "hold", 4),
+    Mutation("February is forgotten", "if month <= 2 then", "if month < 2 then", "hold", 26),
+    Mutation("held credits are printed with 14 digits", "held + amount, seq", "tonumber(tostring(held + amount)), seq", "hold", 6),
     # settle, release, expire
     Mutation("a charge is cut to its hold", "freed, known_tokens, owner", "more = math.min(more, amount)\n  freed, known_tokens, owner", "settle"),
     Mutation("an end frees nothing", "held - freed, seq", "held, seq", "settle"),
@@ -26,25 +26,25 @@ MUTATIONS = (
     Mutation("an entry has no number of its own", "seq = seq + 1", "seq = seq", "settle"),
     Mutation("an entry ends where it began", "'after', posted - more", "'after', posted", "settle"),
     Mutation("the charge of a large call is rounded", "'amount', 0 - more", "'amount', tostring(0 - more)", "settle"),
-    Mutation("spending passes 2^53-1", "if more > MAX - spent or spent + more < 0", "if false", "settle"),
-    Mutation("tokens are corrected the wrong way", "known_tokens - tokens, ended", "tokens - known_tokens, ended", "settle"),
+    Mutation("spending passes 2^53-1", "if more > MAX - spent or spent + more < 0", "if false", "settle", 24),
+    Mutation("tokens are corrected the wrong way", "known_tokens - tokens, ended", "tokens - known_tokens, ended", "settle", 11),
     Mutation("a call keeps its place", "math.max(0, used - ended)", "used", "settle"),
-    Mutation("a late call counts in the new period", "elseif at == period then", "else", "settle"),
-    Mutation("a late result is charged again", "= charge - expired_charge, expired", "= charge, expired", "settle"),
-    Mutation("a late result is corrected twice", "'correction', 'C', 'corrected', 0", "'correction', 'X', 'corrected', 0", "settle"),
+    Mutation("a late call counts in the new period", "elseif at == period then", "else", "settle", 64),
+    Mutation("a late result is charged again", "= charge - expired_charge, expired", "= charge, expired", "settle", 11),
+    Mutation("a late result is corrected twice", "'correction', 'C', 'corrected', 0", "'correction', 'X', 'corrected', 0", "settle", 4),
     Mutation("a late release changes nothing", "(found ~= 88 or letter == 'X')", "true", "release"),
     Mutation("an expiry does not wait", "if now < deadline then", "if false then", "expire"),
-    Mutation("an expiry is free", "then charge = checkpoint elseif", "then charge = 0 elseif", "expire"),
+    Mutation("an expiry is free", "then charge = checkpoint elseif", "then charge = 0 elseif", "expire", 4),
     Mutation("an expiry loses the draft", "record = string.sub(value, place)", "record = ''", "expire"),
     # extend
     Mutation("an older step is applied", "if step <= last_step then", "if step < last_step then", "extend"),
     Mutation("a hold grows past the balance", "more <= posted - held and budgets_allow", "budgets_allow", "extend"),
-    Mutation("a hold grows past its budget", " and budgets_allow(more)", "", "extend"),
-    Mutation("growth is not counted in budgets", "correct_limits(changes, taken, more, 0, 0)", "", "extend"),
+    Mutation("a hold grows past its budget", " and budgets_allow(more)", "", "extend", 7),
+    Mutation("growth is not counted in budgets", "correct_limits(changes, taken, more, 0, 0)", "", "extend", 4),
     Mutation("a refused step forgets the lease", "local deadline = now + lease", "local _, _, _, _, deadline = parse(HOLD, value)", "extend"),
     # credit, versions
     Mutation("a repeat credits again", "if value then", "if false then", "credit"),
-    Mutation("another content is taken for a repeat", "if first_digest ~= digest or", "if", "credit"),
+    Mutation("another content is taken for a repeat", "if first_digest ~= digest or", "if", "credit", 4),
     Mutation("more is taken back than was credited", "or 0 - amount > credited", "", "credit"),
     Mutation("credits pass 2^53-1", "if amount > MAX - credited or", "if", "credit"),
     Mutation("a version falls", "if wanted > version then", "if wanted ~= version then", "set_version"),

@@ -1,0 +1,101 @@
+"""The ledger's scripts without an event loop, on a clock that the test moves, and with a piece of a script swapped if it says so.
+
+The scripts are the real ones but for their clock: TIME is read from a key.
+"""
+
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hiredis
+
+from proxy.core.errors import Conflict, InvalidRequest, NotFound
+from proxy.ledger.connection import Argument, encode
+from proxy.ledger.errors import RedisAmbiguous, reply_error
+from proxy.ledger.scripts import Script
+
+CLOCK = "redis.call('TIME')"
+CLOCK_KEY = "test:now"
+TEST_CLOCK = (
+    f"(function() local ms = tonumber(redis.call('GET', '{CLOCK_KEY}')) "
+    "return { math.floor(ms / 1000), (ms % 1000) * 1000 } end)()"
+)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change of a script that must be noticed. `history`: the number of one that does, so that the search is short."""
+
+    name: str
+    old: str
+    new: str
+    script: str
+    history: int = 0
+
+
+class BlockingRunner:
+    """A ScriptRunner that waits: its coroutines never suspend, so that a test without an event loop can run them."""
+
+    def __init__(self, path: str, mutation: Mutation | None = None) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(20)
+        self._socket.connect(path)
+        self._reader = hiredis.Reader(replyError=reply_error, notEnoughData=Ellipsis)
+        self._mutation = mutation
+        self._loaded: dict[bytes, bytes] = {}
+        self.lose_next = False
+
+    def command(self, *args: Argument) -> Any:
+        """One command, one reply; an error reply is raised."""
+        self._socket.sendall(encode(args))
+        while (reply := self._reader.gets()) is Ellipsis:
+            self._reader.feed(self._socket.recv(1 << 16))
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[Any]) -> Any:
+        sha = self._loaded.get(script.sha)
+        if sha is None:
+            sha = self._loaded[script.sha] = self.command("SCRIPT", "LOAD", self._changed(script))
+        reply = self.command("EVALSHA", sha, len(keys), *keys, *args)
+        if self.lose_next:
+            self.lose_next = False
+            raise RedisAmbiguous
+        return reply
+
+    async def ready(self, timeout_s: float) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _changed(self, script: Script) -> str:
+        text = script.text.decode()
+        if self._mutation is not None and self._mutation.script == script.name:
+            text = text.replace(self._mutation.old, self._mutation.new)
+        return text.replace(CLOCK, TEST_CLOCK)
+
+
+def finish(work: Awaitable[Any]) -> Any:
+    """The result of a coroutine that never suspends."""
+    steps = work.__await__()
+    try:
+        next(steps)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits for an event loop")
+
+
+def outcome(work: Callable[[], Any]) -> Any:
+    """What comes of it: a value, or the class of an error of the ledger."""
+    try:
+        return work()
+    except (Conflict, InvalidRequest, NotFound) as error:
+        return type(error)
+
+
+def as_bytes(value: str | int | bytes) -> bytes:
+    """A value of an event as Redis has it."""
+    return value if isinstance(value, bytes) else str(value).encode()
