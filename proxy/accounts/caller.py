@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxy.accounts.limits import Parting, load_limits, load_model_limits, load_parting
+from proxy.accounts.reach import Reach, load_reach
 from proxy.core.limits import Limit
 from proxy.sql.database import Row, integer, optional_integer, optional_text, text
 
@@ -15,7 +16,8 @@ class Caller:
 
     `limits` are those of the key and of the account, in this order; `model_limits` the account's for single models;
     `models` the names that the key may use (a trailing * matches the rest), None for all; `markup_ppm` None: the
-    configured one. `digest` finds the cache entry again. `on_client_left` None: the provider's.
+    configured one. `digest` finds the cache entry again. `on_client_left` None: the provider's. `reach` None: the key may be
+    used on every path and from everywhere.
     """
 
     account_id: str
@@ -31,6 +33,7 @@ class Caller:
     expires_at: int | None
     digest: str = field(repr=False)
     on_client_left: Parting | None = None
+    reach: Reach | None = None
 
     def limits_for(self, model: str) -> tuple[Limit, ...]:
         """Every ceiling that a call of this model meets."""
@@ -62,4 +65,5 @@ def caller_from(row: Row, digest: str, defaults: Mapping[str, int]) -> Caller:
         expires_at=optional_integer(row, "expires_at"),
         digest=digest,
         on_client_left=load_parting(account_limits),
+        reach=load_reach(optional_text(row, "paths"), optional_text(row, "networks")),
     )
