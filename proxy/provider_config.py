@@ -26,6 +26,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `{region}` and `{location}` in it stand for the settings of that name. Several keys share the calls evenly.
     `priced_as` names the provider of the price book whose prices hold here ("" for none), where neither name nor URL says it.
+    `token_limits`: under which names its chat completions obey a token limit, the one to send first, empty for none.
     """
 
     dialect: str | list[str] = "openai"
@@ -35,6 +36,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     models: list[str] = []
     weight: int = 1
     priced_as: str | None = None
+    token_limits: list[Literal["max_tokens", "max_completion_tokens", "n_predict", "num_predict"]] | None = None
     region: str = ""
     access_key_id: str = ""
     secret_access_key: str = ""

@@ -16,6 +16,7 @@ from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
 from proxy.pipeline.exchange import ClientLeft
 from proxy.pipeline.forward import open_signed, open_upstream
 from proxy.pipeline.parting import client_left
+from proxy.pipeline.strict import send_limit
 from proxy.pipeline.upstream.errors import PoolExhausted
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ async def first_answer(call: Call, router: Router, retries: int) -> UpstreamExch
         call.attempts = number
         if route is not call.route:
             call.route, call.tariff = route, router.tariff(route, call.caller.markup_ppm)
+            if call.limited is not None:
+                send_limit(call, *call.limited)
         upstream = await _start(call, last=number == len(routes))
         if upstream is not None:
             return upstream

@@ -45,6 +45,7 @@ class Call:
     trace_id: str
     tags: Mapping[str, str]
     # What the journey adds.
+    limited: tuple[bytes, int] | None = None  # mode strict: the body that was asked for, and the limit sent with it
     sent: bool = False
     attempts: int = 1
     status: int | None = None

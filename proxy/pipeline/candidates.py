@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.pricing import MARKUP_ONE_PPM, Tariff
 from proxy.pipeline.parting import USUAL, Parting
+from proxy.providers.token_limits import is_unsure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from proxy.pipeline.condition import Condition
     from proxy.pipeline.upstream.client import UpstreamClient
     from proxy.providers.registry import Header
+    from proxy.providers.rows import Names
     from proxy.providers.signing import Signer
 
 _MAX_TARIFFS = 64  # of one route: accounts have few different markups
@@ -26,6 +28,7 @@ class Endpoint:
 
     `origin` is scheme, host and port; `base_path` has no trailing slash; `tail` are the headers that every call there
     gets; `defaults` those that are added where the client did not send them; `parts` take the place of what a path says.
+    `token_limits` are the names under which chat completions obey a token limit there (see `providers.token_limits`).
     """
 
     provider: str
@@ -44,6 +47,7 @@ class Endpoint:
     parts: Mapping[str, str]
     condition: Condition
     parting: Parting = USUAL
+    token_limits: Names = None
     targets: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -90,10 +94,10 @@ class Route:
 class Candidates:
     """The routes of one model in one dialect; several share its calls by weight (smooth weighted round robin).
 
-    `due` says by how much each is behind its share.
+    `due` says by how much each is behind its share. `unsure`: one of them is known to pass over a usual name of a limit.
     """
 
-    __slots__ = ("due", "one_price", "routes")
+    __slots__ = ("due", "one_price", "routes", "unsure")
 
     def __init__(self, routes: Sequence[Route], before: Candidates | None = None) -> None:
         """`before` are the same model's until now: whose turn it is goes on from there."""
@@ -101,6 +105,7 @@ class Candidates:
         same = before is not None and [route.endpoint for route in before.routes] == [one.endpoint for one in routes]
         self.due: list[int] = before.due if before is not None and same else [0] * len(self.routes)
         self.one_price = all(route.price is self.routes[0].price for route in self.routes)
+        self.unsure = any(is_unsure(route.endpoint.token_limits) for route in self.routes)
 
     def order(self, now: float) -> tuple[Route, ...]:
         """The routes as they are to be tried: the one whose turn it is, the other ready ones, then those that rest.

@@ -19,6 +19,7 @@ from proxy.pipeline.authenticate import credential_of
 from proxy.pipeline.call import Call
 from proxy.pipeline.ended import CreditsExhausted
 from proxy.pipeline.exchange import ClientLeft
+from proxy.pipeline.obeyed import without_ignored
 from proxy.pipeline.read import by_name, read_head, read_tags, read_trace
 from proxy.pipeline.relay import relay
 from proxy.pipeline.reply import send_error
@@ -155,6 +156,8 @@ class Pipeline:
             candidates = self._at_dearest(candidates, target, ask, caller, at_ms)
         if ask.media_parts:
             ask = with_media_of(ask, candidates.routes)
+        if candidates.unsure and not self._credits.strict:
+            ask = without_ignored(ask, operation, body, candidates.routes)
         candidates, route, tariff = self.router.dearest(candidates, ask, len(body), caller.markup_ppm)
         return Call(
             call_id=call_id,

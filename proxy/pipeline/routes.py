@@ -25,6 +25,7 @@ from proxy.providers.registry import (
     credential_headers,
     default_headers,
 )
+from proxy.providers.token_limits import obeyed_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,6 +148,7 @@ def _upstream_client(config: Config, provider: Provider, origin: Origin) -> Upst
         return default if own is None else own
 
     timeouts = Timeouts(
+            token_limits=obeyed_names(name, url, provider.token_limits) if dialect == "openai" else None,
         connect_s=pick(provider.connect_timeout_s, general.connect_timeout_s),
         first_byte_s=pick(provider.first_byte_timeout_s, general.first_byte_timeout_s),
         idle_s=pick(provider.idle_timeout_s, general.idle_timeout_s),

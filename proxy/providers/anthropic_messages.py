@@ -33,6 +33,7 @@ from proxy.providers.reading import (
     top_level,
     with_model,
 )
+from proxy.providers.rows import Names
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
 METERED = frozenset(("model", "messages", "system", "stream", "max_tokens", *COST_MEMBERS))
@@ -134,7 +135,7 @@ class Messages:
         """The same bytes: a stream tells its usage unasked."""
         return body if model is None else with_model(body, model)
 
-    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one name everywhere
+    def clamp(self, body: bytes, limit: int, names: Names) -> bytes:  # noqa: ARG002 - one name everywhere
         """See `clamping.Clamps`."""
         return with_limit(body, ("max_tokens",), "max_tokens", limit)
 

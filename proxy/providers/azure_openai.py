@@ -18,6 +18,8 @@ from proxy.providers.openai_responses import Compact, InputTokens, Responses
 from proxy.providers.openai_speech import Speech
 from proxy.providers.openai_stored_responses import CancelResponse, DeleteResponse, ListInputItems, RetrieveResponse
 from proxy.providers.openai_transcriptions import Transcriptions, Translations
+from proxy.providers.rows import Names
+from proxy.providers.token_limits import NEWER, SURE
 
 # What the `openai` package sends to a deployment's path (`_deployments_endpoints` in its lib/azure.py).
 _DEPLOYED: tuple[Operation, ...] = (
@@ -80,9 +82,9 @@ class AzureLimited(AzureOperation):
         super().__init__(operation, base, deployed=deployed)
         self._limited = limited
 
-    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - on Azure the members are OpenAI's own
+    def clamp(self, body: bytes, limit: int, names: Names) -> bytes:  # noqa: ARG002 - on Azure the members are OpenAI's own
         """See `clamping.Clamps`."""
-        return self._limited.clamp(body, limit, "azure")
+        return self._limited.clamp(body, limit, (NEWER, *SURE))
 
 
 def _at(base: str, operations: Iterable[Operation], *, deployed: bool = False) -> Iterator[Operation]:

@@ -19,6 +19,7 @@ from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Ope
 from proxy.providers.meters import PlainMeter
 from proxy.providers.prompts import texts_of
 from proxy.providers.reading import top_level
+from proxy.providers.rows import Names
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
 METERED = frozenset(
@@ -104,7 +105,7 @@ class _Converse:
         """The same bytes: usage comes unasked."""
         return body
 
-    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one provider, one name
+    def clamp(self, body: bytes, limit: int, names: Names) -> bytes:  # noqa: ARG002 - one provider, one name
         """The body with `inferenceConfig.maxTokens` of at most `limit`, and no limit in a model's own words above it."""
         return with_limit(body, limit)
 

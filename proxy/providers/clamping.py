@@ -1,9 +1,10 @@
 """Lowering a request's token limit to what the balance affords (mode `strict`), or setting one where the caller gave none."""
 
-from collections.abc import Collection
 from typing import Protocol, runtime_checkable
 
 import msgspec
+
+from proxy.providers.rows import Names
 
 _decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -12,29 +13,31 @@ _decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class Clamps(Protocol):
     """An operation whose requests can say how many tokens an answer may have at most."""
 
-    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:
+    def clamp(self, body: bytes, limit: int, names: Names) -> bytes:
         """The body with a limit of at most `limit` tokens a choice, every other member as it was written.
 
-        `provider` is the provider's name, for the members that providers of one dialect name differently.
+        `names` are those that the server obeys, where servers of one dialect know different ones (see `token_limits`).
         """
 
 
-def with_limit(
-    body: bytes, members: tuple[str, ...], preferred: str, limit: int, unsure: Collection[str] = ()
-) -> bytes:
+def with_limit(body: bytes, members: tuple[str, ...], preferred: str, limit: int) -> bytes:
     """The body, in which each of `members` that is there is at most `limit`, or `preferred` says so where none is.
 
-    `unsure` are those of them that not every server obeys: they do not stand for `preferred`.
     For a body that was read: what is there is a whole number (below zero: no limit) or null.
     """
     top = _decode_top(body)
     given = [name for name in members if name in top and bytes(top[name]) != b"null"]
     for name in given:
-        asked = msgspec.json.decode(top[name], type=int)
-        top[name] = msgspec.Raw(b"%d" % (min(limit, asked) if asked >= 0 else limit))
-    if not set(given) - set(unsure):
+        top[name] = lowered(top[name], limit)
+    if not given:
         top[preferred] = msgspec.Raw(b"%d" % limit)
     return msgspec.json.encode(top)
+
+
+def lowered(asked: msgspec.Raw, limit: int) -> msgspec.Raw:
+    """The smaller of a limit that is asked for and another; below zero asks for none."""
+    tokens = msgspec.json.decode(asked, type=int)
+    return msgspec.Raw(b"%d" % (min(limit, tokens) if tokens >= 0 else limit))
 
 
 def with_limit_inside(body: bytes, parents: tuple[str, ...], members: tuple[str, ...], limit: int) -> bytes:

@@ -24,6 +24,7 @@ from proxy.providers.reading import (
     top_level,
     with_model,
 )
+from proxy.providers.rows import Names
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
 METERED = frozenset(("model", "messages", "documents", "stream", "max_tokens", "tools"))
@@ -113,7 +114,7 @@ class Chat:
         """The same bytes: a stream tells its usage unasked."""
         return body if model is None else with_model(body, model)
 
-    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one provider, one name
+    def clamp(self, body: bytes, limit: int, names: Names) -> bytes:  # noqa: ARG002 - one provider, one name
         """The body with `max_tokens` of at most `limit`."""
         return with_limit(body, ("max_tokens",), "max_tokens", limit)
 

@@ -30,6 +30,7 @@ from proxy.providers.gemini_requests import (
     with_model,
 )
 from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, is_array, read_count
+from proxy.providers.rows import Names
 
 MAX_CANDIDATES = 64  # eight is the documented bound
 SEARCH_QUERIES = 10  # for one prompt where each query is billed; four to seven are usual
@@ -97,7 +98,7 @@ class GenerateContent:
         """The same bytes; a body that names its model too gets the provider's own name for it."""
         return body if model is None else with_model(body, model)
 
-    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one name everywhere
+    def clamp(self, body: bytes, limit: int, names: Names) -> bytes:  # noqa: ARG002 - one name everywhere
         """See `clamping.Clamps`; JSON of protocol buffers knows both spellings."""
         parents = ("generationConfig", "generation_config")
         return with_limit_inside(body, parents, ("maxOutputTokens", "max_output_tokens"), limit)

@@ -13,12 +13,10 @@ import msgspec
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.usage import Usage
-from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.openai_events import Answer, Chunk, Elsewhere, Figures, Named, StreamChoice, read_text
 from proxy.providers.openai_request import (
-    ENDLESS,
     LIMIT_NAMES,
     model_of,
     read_others,
@@ -30,6 +28,8 @@ from proxy.providers.openai_request import (
 from proxy.providers.openai_usage import OTHER_TOOLS, Reading, read_raw_usage, read_usage
 from proxy.providers.prompts import count_media, texts_of
 from proxy.providers.reading import is_array, outline, read_count, read_switch, with_model
+from proxy.providers.rows import Names
+from proxy.providers.token_limits import with_named_limit
 from proxy.providers.usage_reading import UNREADABLE, is_given
 
 METERED = frozenset(
@@ -89,10 +89,9 @@ class ChatCompletions:
             body = with_model(body, model)
         return body if not ask.stream or ask.usage_asked else with_usage_asked(body)
 
-    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:
-        """See `clamping.Clamps`; the newer name is OpenAI's own, and not every other server knows it."""
-        preferred = "max_completion_tokens" if provider in {"openai", "azure"} else "max_tokens"
-        return with_limit(body, LIMIT_NAMES, preferred, limit, ENDLESS)
+    def clamp(self, body: bytes, limit: int, names: Names) -> bytes:
+        """See `clamping.Clamps`."""
+        return with_named_limit(body, limit, names)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:
         """A meter for a stream or for one document."""

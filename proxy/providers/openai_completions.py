@@ -7,11 +7,9 @@ prompt is in no output figure.
 
 import msgspec
 
-from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Path
 from proxy.providers.openai_chat import MAX_CHOICES, ChatCompletions
 from proxy.providers.openai_request import (
-    ENDLESS,
     LIMIT_NAMES,
     Inputs,
     model_of,
@@ -22,6 +20,8 @@ from proxy.providers.openai_request import (
     usage_asked,
 )
 from proxy.providers.reading import read_count, read_switch, top_level
+from proxy.providers.rows import Names
+from proxy.providers.token_limits import NEWER, for_completions, with_named_limit
 from proxy.providers.usage_reading import is_given
 
 METERED = frozenset(
@@ -47,7 +47,7 @@ class Completions(ChatCompletions):
         return Ask(
             model=model,
             stream=read_switch(members, "stream"),
-            output_limit=read_output_limit(members),
+            output_limit=read_output_limit({name: raw for name, raw in members.items() if name != NEWER}),
             choices=prompts.count * candidates,
             usage_asked=usage_asked(members),
             media_parts=prompts.media,
@@ -55,9 +55,9 @@ class Completions(ChatCompletions):
             others=read_others(members, model),
         )
 
-    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - the older name only
+    def clamp(self, body: bytes, limit: int, names: Names) -> bytes:
         """See `clamping.Clamps`."""
-        return with_limit(body, LIMIT_NAMES, "max_tokens", limit, ENDLESS)
+        return with_named_limit(body, limit, for_completions(names))
 
     def prompt_text(self, body: bytes) -> str:
         """The prompts; of token ids, a text of as many tokens."""

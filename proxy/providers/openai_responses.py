@@ -13,6 +13,7 @@ from proxy.providers.openai_response_meters import ResponseDocument, ResponseStr
 from proxy.providers.openai_response_objects import SANDBOXES, Tool, gigabytes
 from proxy.providers.prompts import texts_of
 from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, is_array, outline, read_count, read_switch, with_model
+from proxy.providers.rows import Names
 from proxy.providers.usage_reading import is_given
 
 METERED = frozenset(
@@ -107,7 +108,7 @@ class Responses(_Operation):
 
     paths: tuple[Path, ...] = (Path("/responses", "/v1/responses"),)
 
-    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:  # noqa: ARG002 - one name everywhere
+    def clamp(self, body: bytes, limit: int, names: Names) -> bytes:  # noqa: ARG002 - one name everywhere
         """See `clamping.Clamps`."""
         return with_limit(body, ("max_output_tokens",), "max_output_tokens", limit)
 

@@ -11,6 +11,7 @@ import msgspec
 from proxy.providers.anthropic_messages import CountTokens, Messages
 from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Path
 from proxy.providers.gemini_requests import model_of, require_json_answer
+from proxy.providers.rows import Names
 
 _MESSAGES, _COUNT = Messages(), CountTokens()
 
@@ -36,9 +37,9 @@ class RawPredict:
         """The same bytes."""
         return body
 
-    def clamp(self, body: bytes, limit: int, provider: str) -> bytes:
+    def clamp(self, body: bytes, limit: int, names: Names) -> bytes:
         """See `clamping.Clamps`."""
-        return _MESSAGES.clamp(body, limit, provider)
+        return _MESSAGES.clamp(body, limit, names)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:
         """Anthropic's own meters."""

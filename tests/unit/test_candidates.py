@@ -17,7 +17,7 @@ PRICE = Price("m", {"input": 1, "output": 1}, "v")
 
 
 def route(weight: int) -> Route:
-    endpoint: Any = SimpleNamespace(condition=Condition(RULES), provider="p", models=("m",))
+    endpoint: Any = SimpleNamespace(condition=Condition(RULES), provider="p", models=("m",), token_limits=None)
     return Route(endpoint, "m", None, PRICE, weight)
 
 

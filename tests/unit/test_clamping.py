@@ -22,8 +22,8 @@ TARIFF = Tariff(Price("m", {"input": 10**9, "output": 2 * 10**9}, "v", assumed_o
 MESSAGES = [{"role": "user", "content": "max_tokens"}]
 
 
-def clamped(operation: Clamps, provider: str = "p", **body: Any) -> dict[str, Any]:
-    return dict(json.loads(operation.clamp(json.dumps(body).encode(), 50, provider)))
+def clamped(operation: Clamps, names: tuple[str, ...] | None = None, **body: Any) -> dict[str, Any]:
+    return dict(json.loads(operation.clamp(json.dumps(body).encode(), 50, names)))
 
 
 def test_chat_lowers_every_limit_that_is_there() -> None:
@@ -33,11 +33,10 @@ def test_chat_lowers_every_limit_that_is_there() -> None:
         "max_tokens": 50,
         "max_completion_tokens": 40,
         "n_predict": 50,
-    }
+    }, "nothing is known of this server: what it may obey stays"
     assert clamped(chat, max_tokens=None) == {"max_tokens": 50}
     assert clamped(chat, n_predict=7) == {"max_tokens": 50, "n_predict": 7}, "not every server obeys n_predict"
-    assert clamped(chat, "openai") == {"max_completion_tokens": 50}
-    assert clamped(chat, "mistral") == {"max_tokens": 50}
+    assert clamped(chat) == {"max_tokens": 50}
     assert clamped(Messages(), max_tokens=51) == {"max_tokens": 50}
 
 
@@ -56,8 +55,16 @@ def test_gemini_keeps_the_rest_of_its_configuration() -> None:
 
 def make_call(operation: Any, **body: Any) -> Any:
     raw = json.dumps({"model": "m", "messages": MESSAGES, **body}).encode()
-    route = SimpleNamespace(endpoint=SimpleNamespace(provider="p"))
-    return SimpleNamespace(body=raw, ask=operation.read(raw, Head()), operation=operation, tariff=TARIFF, route=route)
+    route = SimpleNamespace(endpoint=SimpleNamespace(token_limits=None))
+    return SimpleNamespace(
+        body=raw,
+        ask=operation.read(raw, Head()),
+        operation=operation,
+        tariff=TARIFF,
+        route=route,
+        candidates=SimpleNamespace(routes=(route,)),
+        limited=None,
+    )
 
 
 @pytest.mark.parametrize("asked", [{"max_tokens": 1000}, {"max_tokens": 1000, "n": 3}])
