@@ -45,6 +45,7 @@ from proxy.records.epoch import EpochFollower, agree
 from proxy.records.recorder import Pace, Recorder
 from proxy.records.streams import Streams
 from proxy.sql.database import open_database
+from proxy.surfaces.building import open_surfaces
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ async def _worker(start: Start) -> None:
     config, index, listen_fd = start.config, start.index, start.listen_fd
     stop = _stop_signal()
     tasks, metrics = Tasks(), Metrics()
-    async with open_stores(config, stop, config.redis.command_timeout_ms / 1000) as stores:
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(open_stores(config, stop, config.redis.command_timeout_ms / 1000))
         authenticator = Authenticator(
             stores.database,
             stores.ledger,
@@ -159,6 +161,7 @@ async def _worker(start: Start) -> None:
             clock=SystemClock(),
             health=health,
         )
+        await stack.enter_async_context(open_surfaces(config, stores.redis, stores.ledger, authenticator, pipeline))
         listener = DataListener(config.server, pipeline.handle)
         server = await asyncio.get_running_loop().create_server(
             listener.protocol, sock=_listening_socket(config.server.listen, listen_fd), backlog=BACKLOG

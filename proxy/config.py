@@ -121,6 +121,30 @@ class Recorder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_lag_records: int = 1_000_000
 
 
+SurfaceName = Literal[
+    "mountsea",
+    "apikley",
+    "credits-dev",
+    "r9s",
+    "openai-billing",
+    "openrouter",
+    "litellm",
+    "new-api",
+    "deepseek",
+    "sub2api",
+    "openai-organization",
+]
+
+
+class Surfaces(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The query APIs of other vendors, on the data listener."""
+
+    disabled: list[SurfaceName] = []
+    queries_per_minute: int = 1200
+    queries_at_once: int = 8
+    longest_query_s: float = 5.0
+
+
 class Logs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What goes to standard error."""
 
@@ -140,6 +164,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limits: Limits = Limits()
     upstream: Upstream = Upstream()
     recorder: Recorder = Recorder()
+    surfaces: Surfaces = Surfaces()
     logs: Logs = Logs()
     providers: dict[str, Provider] = {}
     aliases: dict[str, str | list[str]] = {}
@@ -291,6 +316,8 @@ def _check(config: Config) -> None:
         msg = "redis.partitions must be at most 1000"
         raise ConfigError(msg)
     _at_least(0, **{"upstream.retries": config.upstream.retries})
+    _at_least(1, **{"surfaces.queries_per_minute": config.surfaces.queries_per_minute})
+    _at_least(1, **{"surfaces.queries_at_once": config.surfaces.queries_at_once})
     _at_least(1, **{"upstream.rest_after_failures": config.upstream.rest_after_failures})
     _at_least(1, **{"credits.resources_kept_days": config.credits.resources_kept_days})
     if not 1 <= config.credits.background_lease_s <= 86_400:

@@ -120,6 +120,12 @@ class Paths:
             if path.shared is not None:
                 self._add(path.shared, target)
 
+    def alias(self, paths: Mapping[str, str]) -> None:
+        """Opens literal paths (new -> known) that mean what other literal ones mean; a path that is open already stays what it is."""
+        for path, known in paths.items():
+            if known in self._literal:
+                self._literal.setdefault(path, self._literal[known])
+
     def _add(self, template: str, target: Target) -> None:
         if "{" not in template:
             methods = self._literal.setdefault(template, {})

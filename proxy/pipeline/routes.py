@@ -138,6 +138,7 @@ def _endpoints_of(
             parts={part: value for part, value in parts.items() if value},
             condition=Condition(rules),
             parting=parting,
+            token_limits=obeyed_names(name, url, provider.token_limits) if dialect == "openai" else None,
         )
 
 
@@ -148,7 +149,6 @@ def _upstream_client(config: Config, provider: Provider, origin: Origin) -> Upst
         return default if own is None else own
 
     timeouts = Timeouts(
-            token_limits=obeyed_names(name, url, provider.token_limits) if dialect == "openai" else None,
         connect_s=pick(provider.connect_timeout_s, general.connect_timeout_s),
         first_byte_s=pick(provider.first_byte_timeout_s, general.first_byte_timeout_s),
         idle_s=pick(provider.idle_timeout_s, general.idle_timeout_s),

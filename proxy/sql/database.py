@@ -102,10 +102,13 @@ def sqlite_path(url: str) -> Path:
     return Path(rest)
 
 
-def open_database(url: str) -> Database:
-    """The database behind `database.url`; nothing is opened before its first use. Raises ConfigError."""
+def open_database(url: str, *, longest_read_s: float | None = None) -> Database:
+    """The database behind `database.url`; nothing is opened before its first use. Raises ConfigError.
+
+    A reading query that takes longer than `longest_read_s` is ended, with DatabaseUnavailable (`query_too_long`).
+    """
     from proxy.sql.sqlite import SqliteDatabase  # noqa: PLC0415 - it implements what this file defines
 
     if url.startswith(("postgres:", "postgresql:")):
         raise ConfigError("database.url: PostgreSQL is not supported yet; use sqlite:///path.db")
-    return SqliteDatabase(sqlite_path(url))
+    return SqliteDatabase(sqlite_path(url), longest_read_s=longest_read_s)

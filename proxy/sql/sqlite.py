@@ -23,6 +23,7 @@ from proxy.sql.statements import Migration, load_migrations, load_queries, pendi
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 5_000
+_LOOK_AT_CLOCK_EVERY = 10_000  # steps of SQLite's virtual machine: well below a millisecond
 _LEDGER_OF_MIGRATIONS = """
 CREATE TABLE IF NOT EXISTS schema_migrations
 (version BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)
@@ -37,17 +38,19 @@ class SqliteDatabase:
         path: Path,
         *,
         busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+        longest_read_s: float | None = None,
         queries: Mapping[str, str] | None = None,
         migrations: list[Migration] | None = None,
     ) -> None:
         self._queries = load_queries() if queries is None else queries
         self._migrations = load_migrations() if migrations is None else migrations
+        self._longest_read_s = longest_read_s
         self._writer = _Lane("sql-writer", partial(_connect, path, busy_timeout_ms, read_only=False))
         self._reader = _Lane("sql-reader", partial(_connect, path, busy_timeout_ms, read_only=True))
 
     async def fetch(self, query: str, /, **params: Value) -> list[Row]:
         """All rows of a named query, from the last commit of any process."""
-        return await self._reader.run(partial(_fetch, sql=self._queries[query], params=params))
+        return await self._reader.run(partial(_fetch, sql=self._queries[query], params=params, longest_s=self._longest_read_s))
 
     async def fetch_one(self, query: str, /, **params: Value) -> Row | None:
         """The first row, or None."""
@@ -153,10 +156,18 @@ def _to_write_ahead_log(connection: sqlite3.Connection, patience_ms: int) -> Non
         return
 
 
-def _fetch(connection: sqlite3.Connection, sql: str, params: Params) -> list[Row]:
-    cursor = connection.execute(sql, dict(params))
-    columns = [column[0] for column in cursor.description or ()]
-    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+def _fetch(connection: sqlite3.Connection, sql: str, params: Params, longest_s: float | None) -> list[Row]:
+    deadline = None if longest_s is None else time.monotonic() + longest_s
+    if deadline is not None:
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _LOOK_AT_CLOCK_EVERY)
+    try:
+        cursor = connection.execute(sql, dict(params))
+        columns = [column[0] for column in cursor.description or ()]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    except sqlite3.OperationalError as error:
+        if deadline is not None and time.monotonic() > deadline:
+            raise DatabaseUnavailable("This query takes too long. Ask for less at once.", code="query_too_long") from error
+        raise
 
 
 def _transaction(connection: sqlite3.Connection, steps: list[tuple[str, Sequence[Params]]]) -> list[int]:

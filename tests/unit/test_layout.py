@@ -31,6 +31,7 @@ PROCESSES = {"embedded", "lifeline", "supervisor"}  # the parent's side: core on
 NEIGHBOURS = {
     ("accounts", "ledger"),
     ("records", "ledger"),
+    ("surfaces", "pipeline"),  # they answer the data listener's requests
     ("admin", "pipeline"),  # the operators' overview shows the health that the data listener answers with
     ("cli", "roles"),
     ("cli", "app"),

@@ -1,0 +1,51 @@
+"""The surfaces of one worker, put together: their stores, their vendors, and the paths that the data listener gives them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from proxy.accounts.keys import KeyHasher
+from proxy.core.clock import SystemClock
+from proxy.ledger.glance import Glance
+from proxy.sql.database import open_database
+from proxy.surfaces.house import House
+from proxy.surfaces.mountsea import mountsea
+from proxy.surfaces.serving import Surfaces
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from proxy.accounts.authenticator import Authenticator
+    from proxy.config import Config
+    from proxy.ledger.connection import RedisConnection
+    from proxy.ledger.ledger import Ledger
+    from proxy.pipeline.handle import Pipeline
+    from proxy.surfaces.vendor import Vendor
+
+VENDORS: tuple[Callable[[House], Vendor], ...] = (mountsea,)
+"""Where two claim one request, the first one answers it."""
+
+
+@asynccontextmanager
+async def open_surfaces(
+    config: Config, redis: RedisConnection, ledger: Ledger, authenticator: Authenticator, pipeline: Pipeline
+) -> AsyncIterator[Surfaces]:
+    """The surfaces, hung into the pipeline; their database is closed at the end."""
+    database = open_database(config.database.url, longest_read_s=config.surfaces.longest_query_s)
+    house = House(
+        config=config,
+        database=database,
+        ledger=ledger,
+        glance=Glance(redis, ledger),
+        authenticator=authenticator,
+        hasher=KeyHasher(config.keys.pepper),
+        clock=SystemClock(),
+        router=lambda: pipeline.router,
+    )
+    surfaces = Surfaces(house, [make(house) for make in VENDORS], pipeline.serve)
+    pipeline.hang_in(surfaces.paths())
+    try:
+        yield surfaces
+    finally:
+        await database.close()
