@@ -37,6 +37,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("farebox.routes")
 
+# Where clients of mountsea's chat service send what OpenAI's SDKs send elsewhere (docs.mountsea.ai, "Chat"): metered like it.
+MOUNTSEA_PATHS = {
+    "/chat/chat/completions": "/v1/chat/completions",
+    "/chat/v1/chat/completions": "/v1/chat/completions",
+    "/chat/v1/responses": "/v1/responses",
+    "/chat/responses": "/v1/responses",
+}
+
 
 class Routes:
     """Everything of the configuration that a reload replaces: providers with their connections, paths, prices."""
@@ -49,6 +57,8 @@ class Routes:
             dialect = opened.dialect or next(iter(bases[opened.provider]))
             operation = FlatRate(opened, dialect, config.credits.per_usd)
             self.paths.add(operation, opened.provider, bases[opened.provider][dialect])
+        if "mountsea" not in config.surfaces.disabled:
+            self.paths.alias(MOUNTSEA_PATHS)
         self.router = Router(self._endpoints, config.price_book(), config)
         self.models = Models(self.router, bases)
 
