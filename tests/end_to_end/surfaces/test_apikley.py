@@ -1,0 +1,148 @@
+"""Apikley's credit call, as its published document says it, and its twin's: `apis.md` section 2."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.installation import Installation
+from tests.support.mock_provider import MockProvider
+from tests.support.surfaces import HOSTILE_TEXTS, MICRO, Answer, another_key, ask, call, holder, same_shape
+
+PATHS = ("/api/v1/chat/credit", "/compat/apikley/api/v1/chat/credit", "/compat/kie/api/v1/chat/credit")
+CODES = {200, 401, 402, 404, 422, 429, 455, 500, 505}
+ENVELOPE = {"code": int, "msg": str, "data": int}
+UNKNOWN = "sk-fb-" + "A" * 43
+
+
+def credit(farebox: Installation, key: str, path: str = PATHS[0], **more: object) -> Answer:
+    return ask(farebox, "GET", path, bearer=key, **more)  # type: ignore[arg-type]
+
+
+def refused(answer: Answer, code: int, status: int = 200) -> None:
+    """The envelope of the document, with the code in it, and a message that is not that of success."""
+    body = answer.data(status)
+    same_shape(body, ENVELOPE)
+    assert body["code"] == code
+    assert body["code"] in CODES
+    assert body["msg"] not in {"", "success"}
+    assert body["data"] == 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_balance_is_a_whole_number_of_credits(farebox: Installation, path: str) -> None:
+    one = holder(farebox, 100 * MICRO)
+    assert credit(farebox, one.key, path).text == '{"code":200,"msg":"success","data":100}'
+
+
+@pytest.mark.parametrize(("microcredits", "shown"), [(1, 0), (999_999, 0), (1_000_000, 1), (1_999_999, 1), (0, 0)])
+def test_credits_that_are_not_whole_are_not_shown(farebox: Installation, microcredits: int, shown: int) -> None:
+    assert credit(farebox, holder(farebox, microcredits).key).data() == {"code": 200, "msg": "success", "data": shown}
+
+
+def test_a_call_is_seen_at_once_and_large_balances_are_exact(farebox: Installation) -> None:
+    one = holder(farebox, 9_007_199_254 * MICRO)
+    assert credit(farebox, one.key).data()["data"] == 9_007_199_254
+    call(farebox, one.key)
+    assert credit(farebox, one.key).data()["data"] == 9_007_199_253
+
+
+def test_whoever_has_no_valid_key_is_told_401_under_http_200(farebox: Installation) -> None:
+    one = holder(farebox)
+    manager = another_key(farebox, one, kind="manager")[1]
+    for key in ("", "nonsense", UNKNOWN, manager, "\u00e9" * 3, "x" * 5000):
+        refused(credit(farebox, key), 401)
+    refused(ask(farebox, "GET", PATHS[0], headers={"Authorization": "Basic Zm9vOmJhcg=="}), 401)
+    refused(credit(farebox, one.key, headers={"X-API-Key": one.key}), 401)
+    refused(ask(farebox, "GET", PATHS[0], query={"key": one.key}), 401)
+
+
+def test_a_revoked_key_and_a_suspended_account(farebox: Installation) -> None:
+    one = holder(farebox)
+    key_id, key = another_key(farebox, one)
+    farebox.command("key", "revoke", key_id)
+    refused(credit(farebox, key), 401)
+    farebox.command("account", "suspend", one.name)
+    refused(credit(farebox, one.key), 401)
+
+
+def test_what_is_not_there_is_404(farebox: Installation) -> None:
+    one = holder(farebox)
+    assert credit(farebox, one.key, "/compat/apikley/api/v1/chat/debit").status == 404
+    refused(ask(farebox, "POST", PATHS[0], bearer=one.key, body={}), 404)
+    refused(ask(farebox, "DELETE", PATHS[1], bearer=one.key), 404)
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
+def test_a_query_changes_nothing(farebox: Installation, text: str) -> None:
+    one = holder(farebox, 3 * MICRO)
+    assert credit(farebox, one.key, query={"account": text, text[:50]: text}).data()["data"] == 3
+
+
+def test_maintenance_is_455_and_over_when_it_is_over(farebox: Installation) -> None:
+    one = holder(farebox)
+    farebox.command("maintenance", "on")
+    try:
+        for path in PATHS:
+            wait_for_code(farebox, one.key, path, 455)
+            refused(credit(farebox, one.key, path), 455)
+    finally:
+        farebox.command("maintenance", "off")
+    wait_for_code(farebox, one.key, PATHS[0], 200)
+
+
+def wait_for_code(farebox: Installation, key: str, path: str, code: int) -> None:
+    """The switch is looked at once a second by each worker."""
+    deadline = time.monotonic() + 5
+    while credit(farebox, key, path).json["code"] != code:
+        assert time.monotonic() < deadline, credit(farebox, key, path).text
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def switched_off(tmp_path_factory: pytest.TempPathFactory, provider: MockProvider) -> Iterator[Installation]:
+    extra = '[surfaces]\ndisabled = ["apikley", "mountsea", "credits-dev", "r9s", "openrouter"]'
+    with Installation(tmp_path_factory.mktemp("switched-off"), provider, extra=extra) as running:
+        yield running
+
+
+def test_switched_off_is_505_whoever_asks(switched_off: Installation) -> None:
+    one = holder(switched_off)
+    for path in PATHS:
+        refused(credit(switched_off, one.key, path), 505)
+        refused(credit(switched_off, "", path), 505)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api-user/credits"),
+        ("GET", "/compat/mountsea/api-user/credits"),
+        ("GET", "/v1/accounts"),
+        ("GET", "/compat/credits-dev/v1/usage"),
+        ("GET", "/api/v1/portal/management/balance"),
+        ("GET", "/api/v1/credits"),
+    ],
+)
+def test_another_surface_that_is_switched_off_is_not_there(switched_off: Installation, method: str, path: str) -> None:
+    one = holder(switched_off)
+    assert ask(switched_off, method, path, x_api_key=one.key).status == 404
+    assert ask(switched_off, "GET", "/v1/models", bearer=one.key).data()["object"] == "list"
+    assert ask(switched_off, "GET", "/dashboard/billing/subscription", bearer=one.key).status == 200
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory, provider: MockProvider) -> Iterator[Installation]:
+    extra = "[surfaces.apikley]\nmirror = true"
+    with Installation(tmp_path_factory.mktemp("mirror"), provider, extra=extra) as running:
+        yield running
+
+
+def test_mirrored_the_http_status_is_the_code(mirror: Installation) -> None:
+    one = holder(mirror, 5 * MICRO)
+    assert credit(mirror, one.key).data() == {"code": 200, "msg": "success", "data": 5}
+    refused(credit(mirror, UNKNOWN), 401, 401)
+    refused(ask(mirror, "POST", PATHS[0], bearer=one.key), 404, 404)
+    mirror.command("maintenance", "on")
+    wait_for_code(mirror, one.key, PATHS[0], 455)
+    refused(credit(mirror, one.key), 455, 455)
