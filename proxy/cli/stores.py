@@ -7,12 +7,14 @@ from pathlib import Path
 
 from proxy.accounts.authenticator import Authenticator
 from proxy.accounts.directory import Directory
+from proxy.accounts.journal import Journal
 from proxy.accounts.keys import KeyHasher
 from proxy.accounts.topups import Topups
 from proxy.config import Config
 from proxy.core.clock import SystemClock
 from proxy.embedded import DirectoryLocked, EmbeddedRedis, ping, redis_directory, socket_path
 from proxy.ledger.connection import RedisConnection
+from proxy.ledger.credit_scripts import CreditScripts
 from proxy.ledger.keys import Partition
 from proxy.ledger.ledger import Ledger
 from proxy.ledger.scripts import RedisScripts
@@ -50,7 +52,7 @@ async def open_stores(config: Config) -> AsyncIterator[Stores]:
             redis,
             ledger,
             Directory(database, ledger, hasher, clock),
-            Topups(database, ledger, clock),
+            Topups(Journal(database, ledger, CreditScripts(ledger, RedisScripts(redis)), clock)),
             Authenticator(database, ledger, hasher, clock),
         )
 

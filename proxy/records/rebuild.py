@@ -1,7 +1,8 @@
 """`farebox rebuild`: Redis from SQL, after Redis was lost. Nothing is served meanwhile, for Redis has no epoch.
 
-Every account gets credited, spent and the number of its last entry from its ledger entries. A top-up that was answered but
-whose entry was lost with Redis is entered again from its row. What cannot come back is what only Redis knew: events that
+Every account gets credited, spent and the number of its last entry from its ledger entries, and what is left of its grants
+from following the entries in their order. A top-up, grant, refund or adjustment that was answered but whose entry was lost with
+Redis is entered again from its row. What cannot come back is what only Redis knew: events that
 were not recorded yet, open holds (their late results are answered as unknown), and how much of a budget is used up.
 At the end both stores get a new epoch; running processes take it up when they next look.
 """
@@ -11,15 +12,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from proxy.core.errors import Conflict
+from proxy.ledger.credit_scripts import grants_key
 from proxy.ledger.keys import Partition, partition_number
 from proxy.ledger.scripts import ScriptRunner, load
 from proxy.records import epoch
+from proxy.records.grants import GrantsOf
 from proxy.records.streams import RedisCommands
-from proxy.sql.database import Database, Params, Row, integer, text
+from proxy.sql.database import Database, Params, Row, integer, optional_text, text
 
 log = logging.getLogger("farebox.rebuild")
 
 _PAGE = 500
+_COPIED = (
+    "account_id",
+    "kind",
+    "amount_microcredits",
+    "at",
+    "call_id",
+    "operation_id",
+    "actor",
+    "reason",
+    "idempotency_key",
+)
 
 
 @dataclass(slots=True)
@@ -32,6 +46,7 @@ class Rebuilt:
     credited_microcredits: int = 0
     spent_microcredits: int = 0
     topups_entered_again: int = 0
+    grants: int = 0
     keys_dropped: int = 0
     gaps: list[str] = field(default_factory=list)
 
@@ -97,10 +112,9 @@ class Rebuild:
         totals = await self._totals(account_id)
         if totals["entries"] != totals["seq"]:
             result.gaps.append(account_id)
-        lost = await self._database.fetch("topups_without_entry", account_id=account_id)
+        lost = await self._database.fetch("operations_without_entry", account_id=account_id)
         if lost:
-            await self._enter_again(lost, totals)
-            result.topups_entered_again += len(lost)
+            result.topups_entered_again += await self._enter_again(lost, totals)
             totals = await self._totals(account_id)
         partition = self._partitions[partition_number(account_id, len(self._partitions))]
         await self._scripts.run(
@@ -108,6 +122,7 @@ class Rebuild:
             [partition.epoch, partition.account(account_id), partition.accounts],
             [account_id, totals["credited"], totals["spent"], totals["seq"], integer(account, "version")],
         )
+        result.grants += await self._restore_grants(account_id, partition)
         result.accounts += 1
         result.entries += totals["entries"]
         result.credited_microcredits += totals["credited"]
@@ -123,26 +138,63 @@ class Rebuild:
             "spent": integer(row, "spent_microcredits"),
         }
 
-    async def _enter_again(self, topups: list[Row], totals: dict[str, int]) -> None:
-        """Ledger entries for top-ups whose own were lost, after those that were not, in the order of the first time."""
+    async def _enter_again(self, operations: list[Row], totals: dict[str, int]) -> int:
+        """Ledger entries for operations whose own were lost, after those that were not, in the order of the first time.
+
+        Not for those whose ground was lost with them: a refund whose call is not in SQL, and an expiry, whose grant is there
+        again as it was and expires again. Returns how many were entered.
+        """
         seq, posted = totals["seq"], totals["credited"] - totals["spent"]
         entries: list[Params] = []
         answers: list[Params] = []
-        for topup in topups:
-            amount = integer(topup, "amount_microcredits")
+        undone: list[Params] = []
+        for operation in operations:
+            if await self._is_groundless(operation):
+                undone.append({"operation_id": operation["operation_id"]})
+                continue
+            amount = integer(operation, "amount_microcredits")
             seq += 1
             place = {"seq": seq, "before_microcredits": posted, "after_microcredits": posted + amount}
-            copied = (
-                "account_id",
-                "kind",
-                "amount_microcredits",
-                "at",
-                "operation_id",
-                "actor",
-                "reason",
-                "idempotency_key",
-            )
-            entries.append({**{name: topup[name] for name in copied}, **place, "call_id": None})
-            answers.append({"operation_id": topup["operation_id"], **place})
+            entries.append({**{name: operation[name] for name in _COPIED}, **place})
+            answers.append({"operation_id": operation["operation_id"], **place})
             posted += amount
-        await self._database.transaction(("insert_ledger_entry", entries), ("renumber_topup", answers))
+        await self._database.transaction(
+            ("insert_ledger_entry", entries), ("renumber_operation", answers), ("undo_operation", undone)
+        )
+        return len(entries)
+
+    async def _is_groundless(self, operation: Row) -> bool:
+        if operation["kind"] == "expiry":
+            return True
+        call_id = optional_text(operation, "call_id")
+        return call_id is not None and await self._database.fetch_one("usage_record", call_id=call_id) is None
+
+    async def _restore_grants(self, account_id: str, partition: Partition) -> int:
+        """The live grants as the account's entries have them; how many there are."""
+        grants = await GrantsOf.read(self._database, account_id)
+        if not grants.rows:
+            return 0
+        async for entry in grants.entries(self._database, 2**62):
+            grants.follow(entry)
+        burning = grants.burning
+        if burning.mark is not None:
+            words = [word for one in burning.live for word in (one.id, one.expires_at, one.priority, one.remaining)]
+            await self._scripts.run(
+                load("restore_grants"), [partition.epoch, grants_key(partition, account_id)], [burning.mark, *words]
+            )
+        left = burning.remaining()
+        alive = {one.id for one in burning.live}
+        await self._database.transaction(
+            (
+                "restore_grant",
+                [
+                    {
+                        "id": grant_id,
+                        "remaining_microcredits": left.get(grant_id, 0),
+                        "status": "live" if grant_id in alive else "ended",
+                    }
+                    for grant_id in grants.begun
+                ],
+            )
+        )
+        return len(alive)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.accounts.directory import Directory
+from proxy.accounts.journal import Journal
 from proxy.accounts.keys import KeyHasher
 from proxy.accounts.topups import Credit, Topups
 from proxy.core.clock import SystemClock
@@ -19,6 +20,7 @@ from proxy.core.outcomes import Ended, Held, HoldRequest
 from proxy.core.records import LedgerEntry, UsageRecord
 from proxy.embedded import find_server
 from proxy.ledger.connection import RedisConnection
+from proxy.ledger.credit_scripts import CreditScripts
 from proxy.ledger.keys import Partition
 from proxy.ledger.ledger import Ledger
 from proxy.ledger.scripts import RedisScripts
@@ -87,7 +89,9 @@ class House:
         self.ledger = Ledger(self.scripts, PARTITIONS, epoch)
         self.clock = SystemClock()
         self.directory = Directory(database, self.ledger, KeyHasher("a pepper of some length"), self.clock)
-        self.topups = Topups(database, self.ledger, self.clock)
+        self.credit_scripts = CreditScripts(self.ledger, self.scripts)
+        self.journal = Journal(database, self.ledger, self.credit_scripts, self.clock)
+        self.topups = Topups(self.journal)
 
     async def account(self, credits_given: int = 100) -> str:
         """A new account with credits; its id."""

@@ -39,23 +39,12 @@ SELECT account_id FROM ledger_entries LIMIT 1;
 
 -- A page of an account's entries for the audit; `has_record` is 0 where the entry's call has no usage record.
 -- name: audit_entries
-SELECT seq, kind, amount_microcredits, before_microcredits, after_microcredits, call_id,
+SELECT seq, kind, amount_microcredits, before_microcredits, after_microcredits, call_id, operation_id,
     CASE WHEN call_id IS NULL OR EXISTS (SELECT 1 FROM usage_records u WHERE u.call_id = ledger_entries.call_id)
         THEN 1 ELSE 0 END AS has_record
 FROM ledger_entries WHERE account_id = :account_id AND seq > :after_seq AND seq <= :to_seq
 ORDER BY seq LIMIT :row_limit;
 
+-- What a call cost, and what was returned of it.
 -- name: ledger_entries_of_call
-SELECT seq, amount_microcredits FROM ledger_entries WHERE call_id = :call_id ORDER BY seq;
-
--- Top-ups that were answered but whose entry never reached SQL: Redis lost it before it was recorded.
--- name: topups_without_entry
-SELECT t.* FROM topups t
-WHERE t.account_id = :account_id AND t.status = 'applied'
-    AND NOT EXISTS (SELECT 1 FROM ledger_entries e WHERE e.operation_id = t.operation_id)
-ORDER BY t.seq;
-
--- Only the rebuild may change an answer: the entry got another place in the ledger than the one that was lost.
--- name: renumber_topup
-UPDATE topups SET seq = :seq, before_microcredits = :before_microcredits, after_microcredits = :after_microcredits
-WHERE operation_id = :operation_id;
+SELECT seq, kind, amount_microcredits FROM ledger_entries WHERE call_id = :call_id ORDER BY seq;

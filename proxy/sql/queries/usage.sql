@@ -28,8 +28,8 @@ ORDER BY at DESC, call_id DESC LIMIT :row_limit;
 -- A page of an account's records, oldest first, each with what its ledger entries took in all.
 -- name: audit_records
 SELECT call_id, at, charge_microcredits,
-    CAST(COALESCE((SELECT -SUM(e.amount_microcredits) FROM ledger_entries e WHERE e.call_id = usage_records.call_id), 0)
-        AS BIGINT) AS entries_microcredits
+    CAST(COALESCE((SELECT -SUM(e.amount_microcredits) FROM ledger_entries e WHERE e.call_id = usage_records.call_id
+        AND e.kind IN ('charge', 'correction')), 0) AS BIGINT) AS entries_microcredits
 FROM usage_records
 WHERE account_id = :account_id AND (at > :after_at OR (at = :after_at AND call_id > :after_call_id))
 ORDER BY at, call_id LIMIT :row_limit;
