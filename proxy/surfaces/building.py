@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from proxy.accounts.administrators import Administrators
 from proxy.accounts.keys import KeyHasher
 from proxy.core.clock import SystemClock
 from proxy.ledger.glance import Glance
@@ -33,14 +34,16 @@ async def open_surfaces(
 ) -> AsyncIterator[Surfaces]:
     """The surfaces, hung into the pipeline; their database is closed at the end."""
     database = open_database(config.database.url, longest_read_s=config.surfaces.longest_query_s)
+    hasher, clock = KeyHasher(config.keys.pepper), SystemClock()
     house = House(
         config=config,
         database=database,
         ledger=ledger,
         glance=Glance(redis, ledger),
         authenticator=authenticator,
-        hasher=KeyHasher(config.keys.pepper),
-        clock=SystemClock(),
+        administrators=Administrators(database, hasher, clock, config.admin.token),
+        hasher=hasher,
+        clock=clock,
         router=lambda: pipeline.router,
     )
     surfaces = Surfaces(house, [make(house) for make in VENDORS], pipeline.serve)

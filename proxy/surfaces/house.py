@@ -6,19 +6,16 @@ search waits for other searches, never a call for a search.
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxy.accounts.authenticator import UNPAID_MAX_AGE_S
-from proxy.accounts.keys import kind_of
-from proxy.core.errors import InvalidKey
 from proxy.sql.database import DatabaseUnavailable, text
-from proxy.surfaces.vendor import Administrator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.accounts.administrators import Administrators
     from proxy.accounts.authenticator import Authenticator
     from proxy.accounts.caller import Caller
     from proxy.accounts.keys import KeyHasher
@@ -42,6 +39,7 @@ class House:
     ledger: Ledger
     glance: Glance
     authenticator: Authenticator
+    administrators: Administrators
     hasher: KeyHasher
     clock: Clock
     router: Callable[[], Router]
@@ -49,13 +47,6 @@ class House:
     async def caller(self, key: bytes, kind: str) -> Caller:
         """The key's account, read at most a second ago: a revocation is heard within that. Raises InvalidKey, Forbidden."""
         return await self.authenticator.identify(key, kind=kind, max_age_s=UNPAID_MAX_AGE_S)
-
-    async def administrator(self, key: bytes) -> Administrator:
-        """Who an administrator's credential stands for. Raises InvalidKey."""
-        token = self.config.admin.token.encode()
-        if not token or kind_of(key) is not None or not hmac.compare_digest(key, token):
-            raise InvalidKey
-        return Administrator("admin token", "admin.token")
 
 
 class MaintenanceSwitch:

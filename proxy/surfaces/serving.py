@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from proxy.accounts.administrators import Administrator
 from proxy.accounts.keys import kind_of
 from proxy.core.errors import FareboxError, MethodNotAllowed, Unavailable
 from proxy.core.ids import new_call_id
@@ -21,7 +22,7 @@ from proxy.surfaces.credentials import read_query
 from proxy.surfaces.fields import read_object
 from proxy.surfaces.house import MaintenanceSwitch
 from proxy.surfaces.throttle import Throttle
-from proxy.surfaces.vendor import Administrator, Answer, Endpoint, Maintenance, Query, SurfaceDisabled, Vendor
+from proxy.surfaces.vendor import Answer, Endpoint, Maintenance, Query, SurfaceDisabled, Vendor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -102,7 +103,7 @@ class Surfaces:
         if await self._maintenance.is_on():
             raise Maintenance
         who = await self._identify(exchange, vendor)
-        with self._throttle.query(who.digest):
+        with self._throttle.query(who.actor if isinstance(who, Administrator) else who.digest):
             query = Query(exchange=exchange, call_id=call_id, at_ms=self._house.clock.now_ms(), who=who)
             query.params = read_query(exchange.query)
             if exchange.method in _BODY_METHODS:
@@ -113,7 +114,7 @@ class Surfaces:
     async def _identify(self, exchange: Exchange, vendor: Vendor) -> Caller | Administrator:
         key = vendor.credential(exchange)
         if vendor.administrators and kind_of(key) is None:
-            return await self._house.administrator(key)
+            return await self._house.administrators.identify(key)
         return await self._house.caller(key, vendor.kind)
 
     async def _read_body(self, exchange: Exchange) -> dict[str, object]:

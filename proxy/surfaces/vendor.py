@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from proxy.accounts.administrators import Administrator
 from proxy.accounts.keys import USER
 from proxy.core.errors import FareboxError, Forbidden, InvalidRequest, NotFound, Unavailable
 
@@ -40,14 +41,6 @@ class Invalid(InvalidRequest):
         self.messages = messages
 
 
-@dataclass(frozen=True, slots=True)
-class Administrator:
-    """Who sees every account; `actor` is what ledger entries and the audit log call them, `digest` their throttle."""
-
-    actor: str
-    digest: str
-
-
 @dataclass(slots=True, kw_only=True)
 class Query:
     """One authenticated request. `params` are the query's members, each with all of its values; `body` the JSON object."""
@@ -72,11 +65,16 @@ class Query:
         return self.who
 
     @property
-    def administrator(self) -> Administrator:
-        """The administrator. Raises Forbidden where an account's key asks."""
-        if isinstance(self.who, Administrator):
-            return self.who
-        raise Forbidden("This needs an administrator's key.", code="forbidden")
+    def actor(self) -> str:
+        """Who asks, as ledger entries and the audit log call them."""
+        return self.who.actor if isinstance(self.who, Administrator) else f"key:{self.who.key_id}"
+
+    def administrator(self, right: str) -> Administrator:
+        """The administrator, who must have this right. Raises Forbidden, also where an account's key asks."""
+        if not isinstance(self.who, Administrator):
+            raise Forbidden("This needs an administrator's key.", code="forbidden")
+        self.who.require(right)
+        return self.who
 
 
 @dataclass(frozen=True, slots=True)

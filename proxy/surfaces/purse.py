@@ -1,0 +1,46 @@
+"""An account's money in dollars, as the balance calls of gateways show it. Amounts are integers in nano-USD.
+
+`left` and `used` are floored where the exchange rate leaves less than a nano-dollar, and `given` is their sum, so that
+given - used = left holds to the last digit on every surface.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy.surfaces.numbers import usd_nano_of_microcredits
+
+if TYPE_CHECKING:
+    from proxy.surfaces.house import House
+
+MOST_GRANTS = 100  # as many as an account can have alive
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """`used` is what calls were charged in all; `left` the posted balance, held credits included; `can_pay` if any is free."""
+
+    used_nano_usd: int
+    left_nano_usd: int
+    can_pay: bool
+
+    @property
+    def given_nano_usd(self) -> int:
+        """Everything that was ever put in: top-ups, grants, refunds and adjustments, less what expired."""
+        return self.left_nano_usd + self.used_nano_usd
+
+
+async def purse_of(house: House, account_id: str) -> Purse:
+    """The account's money now, in one round trip to Redis. Raises Unavailable."""
+    funds = await house.glance.funds(account_id)
+    return Purse(
+        used_nano_usd=dollars(house, funds.spent_microcredits),
+        left_nano_usd=dollars(house, funds.posted_microcredits),
+        can_pay=funds.available_microcredits > 0,
+    )
+
+
+def dollars(house: House, microcredits: int) -> int:
+    """Microcredits in nano-USD at the configured rate, floored."""
+    return usd_nano_of_microcredits(microcredits, house.config.credits.per_usd)
