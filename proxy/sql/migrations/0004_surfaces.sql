@@ -24,10 +24,10 @@ CREATE TABLE surface_requests (
     PRIMARY KEY (owner, idempotency_key)
 );
 
--- What a caller said of a credit operation beside its amount: shown again with its ledger entry.
+-- What a caller said of a credit operation beside its amount, a JSON object: shown again with its ledger entry, which has the
+-- same key. Written before the operation is asked for.
 CREATE TABLE surface_notes (
-    operation_id TEXT PRIMARY KEY,
-    account_id TEXT NOT NULL,
+    idempotency_key TEXT PRIMARY KEY,
     metadata TEXT NOT NULL
 );
 
@@ -41,6 +41,9 @@ CREATE INDEX usage_records_by_time ON usage_records (account_id, at, call_id, ke
 CREATE INDEX usage_records_by_instant ON usage_records (at, call_id);
 -- Entries of all accounts by time, for the same.
 CREATE INDEX ledger_entries_by_instant ON ledger_entries (at, account_id, seq);
+
+-- What of `usage` was read from a cache, so that it can be summed; null in records that are older than this column.
+ALTER TABLE usage_records ADD COLUMN cached_tokens BIGINT;
 
 -- Calls with the service that they belong to, by the path that they came to.
 CREATE VIEW served_calls AS
