@@ -117,6 +117,7 @@ def usage_row(record: UsageRecord, revision: int) -> Params:
     row["stream"] = int(record.stream)
     row["usage"] = _json(record.usage)
     row["tags"] = _json(record.tags)
+    row["cached_tokens"] = sum(count for name, count in record.usage.items() if name.startswith("cache_read"))
     row["revision"] = revision
     return row
 

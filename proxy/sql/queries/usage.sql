@@ -3,10 +3,11 @@
 -- name: upsert_usage_record
 INSERT INTO usage_records (call_id, revision, at, account_id, key_id, provider, model, dialect, path, status, outcome,
     stream, usage, input_tokens, output_tokens, cost_nano_usd, charge_microcredits, hold_microcredits, price_version,
-    settlement_basis, attempts, duration_ms, time_to_first_byte_ms, trace_id, tags)
+    settlement_basis, attempts, duration_ms, time_to_first_byte_ms, trace_id, tags, cached_tokens)
 VALUES (:call_id, :revision, :at, :account_id, :key_id, :provider, :model, :dialect, :path, :status, :outcome,
     :stream, :usage, :input_tokens, :output_tokens, :cost_nano_usd, :charge_microcredits, :hold_microcredits,
-    :price_version, :settlement_basis, :attempts, :duration_ms, :time_to_first_byte_ms, :trace_id, :tags)
+    :price_version, :settlement_basis, :attempts, :duration_ms, :time_to_first_byte_ms, :trace_id, :tags,
+    :cached_tokens)
 ON CONFLICT (call_id) DO UPDATE SET revision = excluded.revision, at = excluded.at, account_id = excluded.account_id,
     key_id = excluded.key_id, provider = excluded.provider, model = excluded.model, dialect = excluded.dialect,
     path = excluded.path, status = excluded.status, outcome = excluded.outcome, stream = excluded.stream,
@@ -14,7 +15,8 @@ ON CONFLICT (call_id) DO UPDATE SET revision = excluded.revision, at = excluded.
     cost_nano_usd = excluded.cost_nano_usd, charge_microcredits = excluded.charge_microcredits,
     hold_microcredits = excluded.hold_microcredits, price_version = excluded.price_version,
     settlement_basis = excluded.settlement_basis, attempts = excluded.attempts, duration_ms = excluded.duration_ms,
-    time_to_first_byte_ms = excluded.time_to_first_byte_ms, trace_id = excluded.trace_id, tags = excluded.tags
+    time_to_first_byte_ms = excluded.time_to_first_byte_ms, trace_id = excluded.trace_id, tags = excluded.tags,
+    cached_tokens = excluded.cached_tokens
 WHERE excluded.revision > usage_records.revision;
 
 -- name: usage_record
