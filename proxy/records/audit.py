@@ -6,18 +6,23 @@ stream or in SQL; what came later has a higher number and is left out. Memory is
 entries, and the events that are not yet recorded.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from proxy.core.outcomes import Balance
+from proxy.ledger.connection import RedisConnection
+from proxy.ledger.credit_scripts import CreditScripts
 from proxy.ledger.keys import Partition
 from proxy.ledger.ledger import Ledger
+from proxy.ledger.scripts import RedisScripts
 from proxy.records import checks
 from proxy.records.checks import ChainCheck, Difference, Entry, merged
 from proxy.records.events import BadEvent, Event, read_event
-from proxy.records.streams import RedisCommands, depth_of_dead
-from proxy.sql.database import Database, Row, integer, text
+from proxy.records.grants import GrantsOf, compare_grants, over_refunded
+from proxy.records.streams import depth_of_dead
+from proxy.sql.database import Database, Row, integer, optional_text, text
 
 _ACCOUNTS = 500
 _ROWS = 2000
@@ -33,6 +38,7 @@ class AuditReport:
     entries: int = 0
     calls: int = 0
     open_holds: int = 0
+    grants: int = 0
     credited_microcredits: int = 0
     spent_microcredits: int = 0
     held_microcredits: int = 0
@@ -73,12 +79,13 @@ class Audit:
     def __init__(
         self,
         ledger: Ledger,
-        redis: RedisCommands,
+        redis: RedisConnection,
         database: Database,
         *,
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
+        self._scripts = CreditScripts(ledger, RedisScripts(redis))
         self._redis = redis
         self._database = database
         self._progress = progress
@@ -122,8 +129,10 @@ class Audit:
         for balance in balances:
             await self._audit_account(balance, unrecorded.entries.get(balance.account_id, {}), report, suspects)
             await self._audit_records(balance.account_id, report, suspects)
+            suspects |= dict.fromkeys(await over_refunded(self._database, balance.account_id), balance.account_id)
         if suspects:
             await self._judge(partition, suspects, report)
+        await self._audit_grants(partition, balances, report)
 
     async def _audit_account(
         self, balance: Balance, streamed: dict[int, Entry], report: AuditReport, suspects: dict[str, str]
@@ -156,6 +165,22 @@ class Audit:
         report.credited_microcredits += balance.credited_microcredits
         report.spent_microcredits += balance.spent_microcredits
         report.held_microcredits += balance.held_microcredits
+
+    async def _audit_grants(self, partition: Partition, balances: Sequence[Balance], report: AuditReport) -> None:
+        """Redis first, then the stream, then SQL, as for balances: entries up to the number that Redis gave decide."""
+        kept = await asyncio.gather(*(self._scripts.grants(balance.account_id) for balance in balances))
+        stores = [await GrantsOf.read(self._database, balance.account_id) for balance in balances]
+        concerned = [(now, grants) for now, grants in zip(kept, stores, strict=True) if grants.rows or now.stored]
+        if not concerned:
+            return
+        recorded = {grants.account_id: await self._recorded_up_to(grants.account_id) for _, grants in concerned}
+        unrecorded = await self._read_stream(partition, recorded)
+        for now, grants in concerned:
+            async for difference in compare_grants(
+                self._database, now, grants, unrecorded.entries.get(grants.account_id, {})
+            ):
+                report.note(difference)
+            report.grants += len(now.stored)
 
     async def _entries(self, balance: Balance) -> AsyncIterator[list[Row]]:
         """SQL's entries up to the balance's number, in pages; the last one is not full and may be empty."""
@@ -204,24 +229,19 @@ class Audit:
                 report.note(difference)
 
     async def _judge_call(self, call_id: str, account_id: str, events: Sequence[Event]) -> Difference | None:
-        taken = {
-            integer(row, "seq"): integer(row, "amount_microcredits")
+        moved = {
+            integer(row, "seq"): (text(row, "kind"), integer(row, "amount_microcredits"))
             for row in await self._database.fetch("ledger_entries_of_call", call_id=call_id)
         }
-        taken |= {event.entry.seq: event.entry.amount_microcredits for event in events if event.entry is not None}
+        moved |= {
+            event.entry.seq: (event.entry.kind, event.entry.amount_microcredits)
+            for event in events
+            if event.entry is not None
+        }
         row = await self._database.fetch_one("usage_record", call_id=call_id)
         charges = [] if row is None else [(integer(row, "revision"), integer(row, "charge_microcredits"))]
         charges += [(event.revision, event.record.charge_microcredits) for event in events if event.record is not None]
-        total = -sum(taken.values())
-        if not charges:
-            return Difference(
-                account_id, checks.RECORD, f"call {call_id} was charged {total} and has no usage record", total
-            )
-        charge = max(charges)[1]
-        if charge != total:
-            detail = f"the record of call {call_id} says {charge}, its entries took {total}"
-            return Difference(account_id, checks.CHARGE, detail, charge - total)
-        return None
+        return checks.check_call(account_id, call_id, moved.values(), max(charges)[1] if charges else None)
 
     async def _find_lost(self, report: AuditReport) -> None:
         after = ""
@@ -273,9 +293,11 @@ class Audit:
                         entry.amount_microcredits,
                         entry.before_microcredits,
                         entry.after_microcredits,
+                        entry.operation_id,
                     )
-                if event.call_id is not None and event.call_id in wanted:
-                    found.events.setdefault(event.call_id, []).append(event)
+                call_id = event.call_id if entry is None else entry.call_id
+                if call_id in wanted and call_id is not None:
+                    found.events.setdefault(call_id, []).append(event)
             if len(page) < _EVENTS:
                 return found
             start = b"(" + page[-1][0]
@@ -296,4 +318,5 @@ def _entry_of(row: Row) -> Entry:
         integer(row, "amount_microcredits"),
         integer(row, "before_microcredits"),
         integer(row, "after_microcredits"),
+        optional_text(row, "operation_id"),
     )

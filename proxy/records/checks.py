@@ -17,6 +17,8 @@ LOST = "lost"  # SQL has entries of an account that Redis does not have
 STRANGER = "stranger"  # Redis has an account that SQL does not know
 CHARGE = "charge"  # a usage record's charge is not what its ledger entries took
 RECORD = "record"  # a ledger entry of a call without a usage record
+REFUND = "refund"  # more was returned of a call than it was charged
+GRANT = "grant"  # Redis has another remainder of a grant than the entries
 
 CALL_KINDS = ("charge", "correction")
 
@@ -40,6 +42,7 @@ class Entry:
     amount: int
     before: int
     after: int
+    operation_id: str | None = None
 
 
 class ChainCheck:
@@ -83,6 +86,29 @@ class ChainCheck:
             if found != held:
                 detail = f"Redis has {kind} {held}, the entries sum up to {found}"
                 yield Difference(self._account_id, kind, detail, held - found)
+
+
+def check_call(
+    account_id: str, call_id: str, moved: Iterable[tuple[str, int]], charge: int | None
+) -> Difference | None:
+    """What a call's entries (kind, amount) moved against the charge that its usage record says; None: it has none."""
+    taken = refunded = 0
+    for kind, amount in moved:
+        if kind in CALL_KINDS:
+            taken -= amount
+        else:
+            refunded += amount
+    if charge is None:
+        return Difference(
+            account_id, RECORD, f"call {call_id} was charged {taken} and has no usage record", taken - refunded
+        )
+    if charge != taken:
+        detail = f"the record of call {call_id} says {charge}, its entries took {taken}"
+        return Difference(account_id, CHARGE, detail, charge - taken)
+    if refunded > charge:
+        detail = f"call {call_id} was charged {charge}, and {refunded} were refunded of it"
+        return Difference(account_id, REFUND, detail, refunded - charge)
+    return None
 
 
 def merged(

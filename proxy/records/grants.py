@@ -9,26 +9,11 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from proxy.core.grants import Burning, LiveGrant
-from proxy.core.records import LedgerEntry
-from proxy.ledger.credit_scripts import live_grant
+from proxy.ledger.credit_scripts import GrantsNow, live_grant
+from proxy.records.checks import GRANT, Difference, Entry
 from proxy.sql.database import Database, Row, integer, optional_integer, optional_text, text
 
 _ROWS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class GrantEntry:
-    """What following needs of a ledger entry."""
-
-    seq: int
-    kind: str
-    amount: int
-    operation_id: str | None
-
-    @classmethod
-    def of(cls, entry: LedgerEntry) -> Self:
-        """An entry that is still in the stream."""
-        return cls(entry.seq, entry.kind, entry.amount_microcredits, entry.operation_id)
 
 
 @dataclass(slots=True)
@@ -52,7 +37,7 @@ class GrantsOf:
             by_operation |= {text(row, "operation_id"): text(row, "grant_id") for row in expiries}
         return cls(account_id, rows, by_operation)
 
-    async def entries(self, database: Database, to_seq: int) -> AsyncIterator[GrantEntry]:
+    async def entries(self, database: Database, to_seq: int) -> AsyncIterator[Entry]:
         """The account's entries in SQL up to a number, in their order."""
         after = 0
         while True:
@@ -65,7 +50,7 @@ class GrantsOf:
                 return
             after = integer(page[-1], "seq")
 
-    def follow(self, entry: GrantEntry) -> None:
+    def follow(self, entry: Entry) -> None:
         """The next entry of the account."""
         grant_id = self.by_operation.get(entry.operation_id or "")
         grant = None if grant_id is None else self._live(grant_id, entry.amount)
@@ -78,10 +63,49 @@ class GrantsOf:
         return live_grant(grant_id, integer(row, "priority"), optional_integer(row, "expires_at"), amount)
 
 
-def _entry(row: Row) -> GrantEntry:
-    return GrantEntry(
+def _entry(row: Row) -> Entry:
+    return Entry(
         integer(row, "seq"),
         text(row, "kind"),
         integer(row, "amount_microcredits"),
+        integer(row, "before_microcredits"),
+        integer(row, "after_microcredits"),
         optional_text(row, "operation_id"),
     )
+
+
+async def compare_grants(
+    database: Database, now: GrantsNow, grants: GrantsOf, streamed: Mapping[int, Entry]
+) -> AsyncIterator[Difference]:
+    """What Redis keeps of an account's grants against its entries up to the same number; `streamed` are those not yet in SQL.
+
+    A gap in the entries is said by the chain of the balance, and nothing here then.
+    """
+    followed = 0
+    async for entry in grants.entries(database, now.seq):
+        if entry.seq != followed + 1:
+            break
+        grants.follow(entry)
+        followed = entry.seq
+    for seq in range(followed + 1, now.seq + 1):
+        if seq not in streamed:
+            return
+        grants.follow(streamed[seq])
+    found = grants.burning.remaining()
+    kept = {grant_id: left for grant_id, left in now.remaining.items() if left}
+    for grant_id in sorted(found.keys() | kept.keys()):
+        by_entries, in_redis = found.get(grant_id, 0), kept.get(grant_id, 0)
+        if by_entries != in_redis:
+            detail = f"grant {grant_id} has {in_redis} left in Redis, and {by_entries} by its entries"
+            yield Difference(grants.account_id, GRANT, detail, in_redis - by_entries)
+
+
+async def over_refunded(database: Database, account_id: str) -> list[str]:
+    """Calls of which SQL has more refunds than charge, or no record: they may only wait for the rest of their events."""
+    suspects, after = [], ""
+    while True:
+        page = await database.fetch("refunds_of_account", account_id=account_id, after_call_id=after, row_limit=_ROWS)
+        suspects += [text(row, "call_id") for row in page if row["is_suspect"]]
+        if len(page) < _ROWS:
+            return suspects
+        after = text(page[-1], "call_id")

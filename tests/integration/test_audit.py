@@ -125,7 +125,7 @@ async def test_a_wrong_figure_in_redis_is_found(house: House, field: str, change
         ("UPDATE ledger_entries SET before_microcredits = before_microcredits + 1 WHERE seq = 2", ["chain", "chain"]),
         ("UPDATE usage_records SET charge_microcredits = 61", ["charge"]),
         ("DELETE FROM usage_records", ["record"]),
-        ("UPDATE ledger_entries SET kind = 'refund' WHERE seq = 2", ["credited", "spent"]),
+        ("UPDATE ledger_entries SET kind = 'refund' WHERE seq = 2", ["charge", "credited", "spent"]),
     ],
 )
 async def test_a_wrong_row_in_sql_is_found(house: House, statement: str, expected: list[str]) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from proxy.accounts.directory import Directory
+from proxy.accounts.grants import Grants
 from proxy.accounts.journal import Journal
 from proxy.accounts.keys import KeyHasher
+from proxy.accounts.refunds import Refunds
 from proxy.accounts.topups import Credit, Topups
 from proxy.core.clock import SystemClock
 from proxy.core.ids import new_account_id, new_call_id
@@ -92,6 +94,8 @@ class House:
         self.credit_scripts = CreditScripts(self.ledger, self.scripts)
         self.journal = Journal(database, self.ledger, self.credit_scripts, self.clock)
         self.topups = Topups(self.journal)
+        self.grants = Grants(self.journal)
+        self.refunds = Refunds(self.journal)
 
     async def account(self, credits_given: int = 100) -> str:
         """A new account with credits; its id."""
