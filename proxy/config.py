@@ -124,6 +124,7 @@ class Recorder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 SurfaceName = Literal[
     "mountsea",
     "apikley",
+    "kie",
     "credits-dev",
     "r9s",
     "openai-billing",
@@ -136,6 +137,12 @@ SurfaceName = Literal[
 ]
 
 
+class Apikley(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Apikley's surface, and its twin's."""
+
+    mirror: bool = False
+
+
 class Surfaces(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The query APIs of other vendors, on the data listener."""
 
@@ -143,6 +150,7 @@ class Surfaces(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queries_per_minute: int = 1200
     queries_at_once: int = 8
     longest_query_s: float = 5.0
+    apikley: Apikley = Apikley()
 
 
 class Logs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,9 +10,18 @@ from proxy.accounts.keys import KeyHasher
 from proxy.core.clock import SystemClock
 from proxy.ledger.glance import Glance
 from proxy.sql.database import open_database
+from proxy.surfaces.apikley import apikley, kie
+from proxy.surfaces.deepseek import deepseek
 from proxy.surfaces.house import House
+from proxy.surfaces.litellm import litellm
 from proxy.surfaces.mountsea import mountsea
+from proxy.surfaces.new_api import new_api
+from proxy.surfaces.openai_billing import openai_billing
+from proxy.surfaces.openai_organization import openai_organization
+from proxy.surfaces.openrouter import openrouter
+from proxy.surfaces.r9s import r9s
 from proxy.surfaces.serving import Surfaces
+from proxy.surfaces.sub2api import sub2api
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -24,7 +33,19 @@ if TYPE_CHECKING:
     from proxy.pipeline.handle import Pipeline
     from proxy.surfaces.vendor import Vendor
 
-VENDORS: tuple[Callable[[House], Vendor], ...] = (mountsea,)
+VENDORS: tuple[Callable[[House], Vendor], ...] = (
+    mountsea,
+    apikley,
+    kie,
+    r9s,
+    openai_billing,
+    openrouter,
+    litellm,
+    new_api,
+    deepseek,
+    sub2api,
+    openai_organization,
+)
 """Where two claim one request, the first one answers it."""
 
 

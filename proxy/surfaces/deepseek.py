@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from proxy.surfaces.credentials import bearer
 from proxy.surfaces.numbers import usd_text
 from proxy.surfaces.openai_shape import refuse
-from proxy.surfaces.purse import dollars, granted_microcredits, purse_of
+from proxy.surfaces.purse import coupons_of, dollars, purse_of
 from proxy.surfaces.vendor import Endpoint, Vendor
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def deepseek(house: House) -> Vendor:
     async def balance(query: Query) -> object:
         account_id = query.caller.account_id
         purse = await purse_of(house, account_id)
-        granted = dollars(house, await granted_microcredits(house, account_id))
+        granted = dollars(house, sum(one.left_microcredits for one in await coupons_of(house, account_id)))
         granted = min(granted, max(purse.left_nano_usd, 0))  # credits below zero are not granted ones
         info = {
             "currency": "USD",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from proxy.surfaces.credentials import bearer
 from proxy.surfaces.numbers import usd_number
 from proxy.surfaces.openai_shape import refuse
-from proxy.surfaces.purse import dollars, grants_of, purse_of
+from proxy.surfaces.purse import coupons_of, dollars, purse_of
 from proxy.surfaces.vendor import Endpoint, Vendor
 
 if TYPE_CHECKING:
@@ -64,15 +64,13 @@ class _Billing:
         grants = [
             {
                 "object": "credit_grant",
-                "id": grant.id,
-                "grant_amount": usd_number(dollars(self._house, grant.amount_microcredits)),
-                "used_amount": usd_number(
-                    dollars(self._house, grant.amount_microcredits - grant.remaining_microcredits)
-                ),
-                "effective_at": grant.created_at // 1000,
-                "expires_at": None if grant.expires_at is None else grant.expires_at // 1000,
+                "id": one.id,
+                "grant_amount": usd_number(dollars(self._house, one.given_microcredits)),
+                "used_amount": usd_number(dollars(self._house, one.given_microcredits - one.left_microcredits)),
+                "effective_at": one.created_at // 1000,
+                "expires_at": None if one.expires_at is None else one.expires_at // 1000,
             }
-            for grant in await grants_of(self._house, account_id)
+            for one in await coupons_of(self._house, account_id)
         ]
         return {
             "object": "credit_summary",

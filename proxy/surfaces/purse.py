@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxy.sql.database import integer, optional_integer, text
 from proxy.surfaces.numbers import usd_nano_of_microcredits
 
 if TYPE_CHECKING:
     from proxy.surfaces.house import House
 
-MOST_GRANTS = 100  # as many as an account can have alive
+MOST_GRANTS = 1000
+_LIVE = "live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +46,31 @@ async def purse_of(house: House, account_id: str) -> Purse:
 def dollars(house: House, microcredits: int) -> int:
     """Microcredits in nano-USD at the configured rate, floored."""
     return usd_nano_of_microcredits(microcredits, house.config.credits.per_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class Coupon:
+    """A grant, as gateways show coupons; microcredits and Unix milliseconds. `left_microcredits` is 0 for one that has ended."""
+
+    id: str
+    given_microcredits: int
+    left_microcredits: int
+    created_at: int
+    expires_at: int | None
+
+
+async def coupons_of(house: House, account_id: str) -> list[Coupon]:
+    """The account's newest grants, at most 1000, with what is left of each. Raises Unavailable."""
+    rows = await house.database.fetch(
+        "list_grants", account_id=account_id, before_created_at=2**62, before_id="", row_limit=MOST_GRANTS
+    )
+    return [
+        Coupon(
+            id=text(row, "id"),
+            given_microcredits=integer(row, "amount_microcredits"),
+            left_microcredits=integer(row, "remaining_microcredits") if row["status"] == _LIVE else 0,
+            created_at=integer(row, "created_at"),
+            expires_at=optional_integer(row, "expires_at"),
+        )
+        for row in rows
+    ]

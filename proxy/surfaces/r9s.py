@@ -15,7 +15,7 @@ from proxy.sql.database import Row, Value, integer, text
 from proxy.surfaces.credentials import bearer
 from proxy.surfaces.fields import integer_text
 from proxy.surfaces.numbers import usd_number, usd_text
-from proxy.surfaces.purse import dollars, purse_of
+from proxy.surfaces.purse import coupons_of, dollars, purse_of
 from proxy.surfaces.vendor import Answer, Endpoint, Query, Vendor
 
 if TYPE_CHECKING:
@@ -84,10 +84,9 @@ class _Portal:
     async def balance(self, query: Query) -> object:
         account_id = require_scope(query, BALANCE_READ)
         purse = await purse_of(self._house, account_id)
-        coupons = await self._house.database.fetch_one("r9s_coupons", account_id=account_id, now_ms=query.at_ms)
-        left, given = (
-            dollars(self._house, integer(coupons or {}, name)) for name in ("left_microcredits", "given_microcredits")
-        )
+        coupons = await coupons_of(self._house, account_id)
+        left = dollars(self._house, sum(one.left_microcredits for one in coupons))
+        given = dollars(self._house, sum(one.given_microcredits for one in coupons))
         return _success(
             query,
             {

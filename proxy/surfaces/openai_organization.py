@@ -1,0 +1,205 @@
+"""OpenAI's usage and costs of an organization, in its pages, buckets and results, for administrators and manager keys.
+
+Shapes and parameters: https://platform.openai.com/docs/api-reference/usage (and the official SDKs'
+`client.admin.organization.usage`). An administrator's organization is the installation; a manager key's (scope `usage:read`) is
+its account. A project is an account, `api_key_id` our id of a key, a line item a model. Embeddings are the calls whose path says
+so; completions are all others, so that both together are every token. Costs are what was charged, in dollars.
+
+Buckets lie on UTC minutes, hours and days; the first is cut to `start_time`, the last to `end_time` where one is given. A
+bucket without calls has no results. `page` is a cursor that only fits the query that it came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy.accounts.administrators import Administrator
+from proxy.accounts.keys import MANAGER
+from proxy.core.cursors import Cursors
+from proxy.core.errors import InvalidRequest, NotFound
+from proxy.sql.database import Row, Value, integer
+from proxy.surfaces.credentials import bearer
+from proxy.surfaces.numbers import usd_number
+from proxy.surfaces.openai_shape import refuse
+from proxy.surfaces.organization_query import Asked, Kind, read_asked
+from proxy.surfaces.purse import dollars
+from proxy.surfaces.r9s import USAGE_READ, require_scope
+from proxy.surfaces.vendor import Endpoint, Query, Vendor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.surfaces.house import House
+
+MOST_RESULTS = 20_000  # of one page
+_MARK = "\x1f"
+_PATH = "/v1/organization"
+_USAGE_BUCKETS = {"1m": (60, 1440), "1h": (24, 168), "1d": (7, 31)}
+_COMMON = ("project_id", "user_id", "api_key_id")
+COMPLETIONS = Kind("completions", _USAGE_BUCKETS, (*_COMMON, "model", "batch", "service_tier", "api_source"))
+EMBEDDINGS = Kind("embeddings", _USAGE_BUCKETS, (*_COMMON, "model"))
+COSTS = Kind("all", {"1d": (7, 180)}, (*_COMMON, "line_item", "api_source"))
+
+
+def openai_organization(house: House) -> Vendor:
+    """The surface."""
+    api = _Organization(house)
+    return Vendor(
+        name="openai-organization",
+        endpoints=(
+            Endpoint("GET", f"{_PATH}/usage/completions", api.completions),
+            Endpoint("GET", f"{_PATH}/usage/embeddings", api.embeddings),
+            Endpoint("GET", f"{_PATH}/costs", api.costs),
+        ),
+        credential=bearer,
+        refuse=refuse,
+        kind=MANAGER,
+        administrators=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Whose records are seen: of one account, or of all (""), among `accounts` where any are named."""
+
+    account_id: str
+    accounts: tuple[str, ...]
+
+
+class _Organization:
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._cursors = Cursors(house.config.keys.pepper)
+
+    async def completions(self, query: Query) -> object:
+        return await self._page(query, COMPLETIONS, _completions)
+
+    async def embeddings(self, query: Query) -> object:
+        return await self._page(query, EMBEDDINGS, _embeddings)
+
+    async def costs(self, query: Query) -> object:
+        return await self._page(query, COSTS, self._costs)
+
+    async def _page(self, query: Query, kind: Kind, result: Callable[[Row, Asked], object]) -> object:
+        asked = read_asked(query.params, kind, query.at_ms)
+        view = await self._view(query, asked)
+        name = f"{query.exchange.path} {view.account_id} {asked.signature}"
+        first, end_ms = asked.start_ms // asked.width_ms, asked.end_ms
+        if asked.page is not None:
+            first, end_ms = (int(part) for part in self._cursors.load(name, asked.page))
+        last = -(-end_ms // asked.width_ms)  # the bucket behind the last one
+        until = min(last, first + asked.limit)
+        rows = await self._rows(kind, asked, view, max(first * asked.width_ms, asked.start_ms), until, end_ms)
+        until = _whole_buckets(rows, first, until)
+        found: dict[int, list[object]] = {}
+        for row in rows:
+            found.setdefault(integer(row, "bucket"), []).append(result(row, asked))
+        more = until < last
+        return {
+            "object": "page",
+            "data": [_bucket(number, asked, found.get(number, [])) for number in range(first, until)],
+            "has_more": more,
+            "next_page": self._cursors.dump(name, [until, end_ms]) if more else None,
+        }
+
+    async def _rows(  # noqa: PLR0917 - the bounds of one page
+        self, kind: Kind, asked: Asked, view: _View, from_ms: int, until: int, end_ms: int
+    ) -> list[Row]:
+        if not asked.possible:
+            return []
+        params: dict[str, Value] = {
+            "width_ms": asked.width_ms,
+            "from_at": from_ms,
+            "to_at": min(until * asked.width_ms, end_ms),
+            "part": kind.part,
+            "by_account": int("project_id" in asked.group_by),
+            "by_key": int("api_key_id" in asked.group_by),
+            "by_model": int(bool({"model", "line_item"} & set(asked.group_by))),
+            "models": _among(asked.models),
+            "keys": _among(asked.key_ids),
+            "mark": _MARK,
+            "row_limit": MOST_RESULTS + 1,
+        }
+        if view.account_id:
+            return await self._house.database.fetch(
+                "organization_usage_of_account", account_id=view.account_id, **params
+            )
+        return await self._house.database.fetch("organization_usage_of_all", accounts=_among(view.accounts), **params)
+
+    async def _view(self, query: Query, asked: Asked) -> _View:
+        """Raises Forbidden without the scope, NotFound for the id of another's account or key."""
+        if isinstance(query.who, Administrator):
+            alone = asked.project_ids[0] if len(asked.project_ids) == 1 else ""
+            return _View(alone, asked.project_ids)
+        account_id = require_scope(query, USAGE_READ)
+        if any(project != account_id for project in asked.project_ids):
+            raise NotFound("There is no such project.", code="project_not_found", param="project_ids")
+        for key_id in asked.key_ids:
+            row = await self._house.database.fetch_one("key_by_id", id=key_id)
+            if row is None or row["account_id"] != account_id:
+                raise NotFound("There is no such API key.", code="key_not_found", param="api_key_ids")
+        return _View(account_id, ())
+
+    def _costs(self, row: Row, _asked: Asked) -> object:
+        charge = dollars(self._house, integer(row, "charge_microcredits"))
+        return {
+            "object": "organization.costs.result",
+            "amount": {"value": usd_number(charge), "currency": "usd"},
+            "line_item": row["model"],
+            "project_id": row["account_id"],
+            "api_key_id": row["key_id"],
+        }
+
+
+def _completions(row: Row, asked: Asked) -> object:
+    return {
+        "object": "organization.usage.completions.result",
+        "input_tokens": integer(row, "input_tokens"),
+        "output_tokens": integer(row, "output_tokens"),
+        "input_cached_tokens": integer(row, "cached_tokens"),
+        "num_model_requests": integer(row, "calls"),
+        **_grouped(row),
+        "batch": False if "batch" in asked.group_by else None,
+        "service_tier": None,
+    }
+
+
+def _embeddings(row: Row, _asked: Asked) -> object:
+    return {
+        "object": "organization.usage.embeddings.result",
+        "input_tokens": integer(row, "input_tokens"),
+        "num_model_requests": integer(row, "calls"),
+        **_grouped(row),
+    }
+
+
+def _grouped(row: Row) -> dict[str, object]:
+    return {"project_id": row["account_id"], "user_id": None, "api_key_id": row["key_id"], "model": row["model"]}
+
+
+def _bucket(number: int, asked: Asked, results: list[object]) -> dict[str, object]:
+    start, end = number * asked.width_ms, (number + 1) * asked.width_ms
+    if asked.end_given:
+        end = min(end, asked.end_ms)
+    return {
+        "object": "bucket",
+        "start_time": max(start, asked.start_ms) // 1000,
+        "end_time": end // 1000,
+        "results": results,
+    }
+
+
+def _whole_buckets(rows: list[Row], first: int, until: int) -> int:
+    """Where the page ends when there are too many results for one: before the bucket that was cut, which is taken out."""
+    if len(rows) <= MOST_RESULTS:
+        return until
+    cut = integer(rows[-1], "bucket")
+    if cut == first:
+        raise InvalidRequest("A bucket has too many groups; group by less or filter.", param="group_by")
+    rows[:] = [row for row in rows if integer(row, "bucket") < cut]
+    return cut
+
+
+def _among(texts: tuple[str, ...]) -> str:
+    return "".join(f"{_MARK}{one}{_MARK}" for one in texts)
