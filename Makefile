@@ -1,6 +1,6 @@
 # The whole workflow. `make run` needs Python >= 3.11 and nothing else; `make test` installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench soak clients lock clean
+.PHONY: help run test check format bench soak clients lock openapi clean
 PYTHON ?=
 export PYTHON
 ARGS ?=
@@ -44,6 +44,10 @@ clients:         ## frameworks and coding agents of others, in environments of t
 lock:            ## both lock files from pyproject.toml
 	@scripts/environment dev
 	@scripts/lock $(ARGS)
+
+openapi:         ## proxy/admin/openapi.yaml and the reference page, from the endpoints
+	@scripts/environment dev
+	@PYTHONPATH=. .venv/bin/python scripts/openapi
 
 clean:           ## what can be made again (not farebox-data)
 	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -227,14 +227,17 @@ async def _operator(start: Start) -> None:
     if not config.admin.token:
         msg = "admin.token is empty; the operators' listener needs a credential of its own"
         raise ConfigError(msg)
+    from proxy.admin.building import open_office  # noqa: PLC0415 - see the next line
     from proxy.admin.operator import Operator, serve_operators  # noqa: PLC0415 - prometheus-client must not be loaded earlier
 
     stop = _stop_signal()
     async with open_stores(config, stop) as stores:
         health = _health(config, stores)
         sock = _listening_socket(config.admin.listen, listen_fd)
+        office = open_office(config, start.read_again, stores.database, stores.redis, stores.ledger)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, office.settings.reread)
         operator = Operator(
-            config, stores.database, stores.redis, stores.ledger, health=health, metrics=metrics_directory(config)
+            office, health=health, metrics=metrics_directory(config), open_metrics=config.admin.open_metrics
         )
         tasks = Tasks()
         operator.start(tasks)

@@ -64,7 +64,7 @@ class ApiKeys:
     ) -> NewKey:
         """A new key of the account; `new` is its id where the caller has one.
 
-        Raises NotFound, InvalidRequest, Conflict (account closed, more than 10 active manager keys).
+        Raises NotFound, InvalidRequest, Conflict (account closed, more than 10 active manager keys; `id_taken`: `new` is there).
         """
         return await self._repeated(lambda: self._create_key(reference, settings or KeySettings(), new or new_key_id()))
 
@@ -198,7 +198,7 @@ class ApiKeys:
             await self._database.transaction(*first, ("insert_key_within", [row]), (STEP_OF_NEW_KEY, [logged]))
         except RowRefused as error:
             if await self._database.fetch_one("key_by_id", id=key_id) is not None:
-                raise  # the id is taken: the caller, who gave it, knows what that means
+                raise Conflict(f"There is already an API key {key_id}.", code="id_taken") from error
             raise Conflict(
                 f"The account has {MAX_MANAGER_KEYS} active manager keys; revoke one first.",
                 code="too_many_manager_keys",

@@ -103,4 +103,4 @@ def _logged(row: Row) -> LoggedChange:
 
 
 def _dump(value: Mapping[str, object] | None) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return None if value is None else json.dumps(value, ensure_ascii=True, separators=(",", ":"), default=str)

@@ -7,7 +7,7 @@ commit; `acting_as` says who makes it. How keys are handled is in `proxy/account
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -47,6 +47,7 @@ __all__ = [
     "checked_names",
 ]
 
+Changes = Mapping[str, object]
 _CHANGEABLE = frozenset({"name", "limits", "markup_ppm", "metadata"})
 _ORDERS = {
     "-created_at": "search_accounts_newest",
@@ -85,7 +86,7 @@ class Directory(ApiKeys):
     ) -> Account:
         """A new account with a balance of zero; `new` is its id where the caller has one.
 
-        Raises Conflict when the name is taken, InvalidRequest; RowRefused where there is an account `new` already.
+        Raises InvalidRequest, Conflict (the name is taken; `id_taken`: there is an account `new` already).
         """
         now_ms = self._clock.now_ms()
         made = Account(new or new_account_id(), name, ACTIVE, 1, limits or {}, markup_ppm, now_ms, None, metadata or {})
@@ -95,7 +96,7 @@ class Directory(ApiKeys):
             await self._database.transaction(("insert_account", [row]), (STEP, [row_of(change, now_ms)]))
         except RowRefused as error:
             if await self._database.fetch_one("account_by_id", id=made.id) is not None:
-                raise
+                raise Conflict(f"There is already an account {made.id}.", code="id_taken") from error
             raise Conflict(f"There is already an account named {name!r}.", code="name_taken", param="name") from error
         return await self._announced(made.id)
 
@@ -130,20 +131,24 @@ class Directory(ApiKeys):
         """Ends a suspension. Raises Conflict (closed)."""
         return await self._set_status(reference, ACTIVE, "account.resume")
 
-    async def update_account(self, reference: str, changes: Mapping[str, object]) -> Account:
+    async def update_account(self, reference: str, changes: Changes | Callable[[Account], Changes]) -> Account:
         """Changes what is named (name, limits, markup_ppm, metadata); it holds from the next call on.
 
+        `changes` may be made of the account as it stands. Nothing to change changes nothing.
         Raises NotFound, InvalidRequest, Conflict (name taken, account closed).
         """
-        check_changeable(changes, _CHANGEABLE)
 
         async def once() -> Account:
             before = self._open(await self.account(reference))
-            after = dataclasses.replace(before, **changes)  # type: ignore[arg-type]  # checked by account_row
+            wanted = changes(before) if callable(changes) else changes
+            check_changeable(wanted, _CHANGEABLE)
+            if not wanted:
+                return before
+            after = dataclasses.replace(before, **wanted)  # type: ignore[arg-type]  # checked by account_row
             row = account_row(after)
             if after.name != before.name and await self._database.fetch_one("account_by_name", name=after.name):
                 raise Conflict(f"There is already an account named {after.name!r}.", code="name_taken", param="name")
-            shown = {name: value for name, value in shown_account(after).items() if name in changes}
+            shown = {name: value for name, value in shown_account(after).items() if name in wanted}
             change = Change(self._actor, "account.update", before.id, shown_account(before), shown)
             await self._commit(before, change, ("update_account", [row]))
             return await self._announced(before.id)

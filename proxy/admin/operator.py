@@ -1,22 +1,24 @@
-"""The operators' listener: `/metrics`, `/healthz`, `/readyz` and an overview page, behind a credential of its own."""
+"""The operators' listener: `/metrics`, `/healthz`, `/readyz`, an overview page, and the admin API with its reference.
+
+Behind a credential of its own: the root token, or an administrator's. Programs send it as Bearer, browsers as Basic.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import hmac
-import logging
 import time
 from contextlib import asynccontextmanager
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from proxy.admin.api import PREFIX, AdminApi, identify
+from proxy.admin.body import MAX_BODY_BYTES
 from proxy.admin.exposition import Reading, exposition
 from proxy.admin.overview import overview_page
-from proxy.core.errors import Unavailable
+from proxy.admin.resources import ENDPOINTS
+from proxy.core.errors import FareboxError, InvalidKey, Unavailable
 from proxy.ledger.reaper import call_began_ms
-from proxy.records.audit import Audit
 from proxy.records.streams import lag
 
 if TYPE_CHECKING:
@@ -24,17 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from proxy.config import Config
-    from proxy.ledger.connection import RedisConnection
-    from proxy.ledger.ledger import Ledger
+    from proxy.admin.call import Office
     from proxy.pipeline.health import Health
-    from proxy.sql.database import Database
     from proxy.tasks import Tasks
 
-log = logging.getLogger("farebox.operator")
-
-_AUDIT_RETRY_S = 5.0
-_LISTED = 20  # differences that are logged one by one
 _HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'",
@@ -51,39 +46,28 @@ _STYLE = (
 class Operator:
     """Answers the people and machines that run Farebox."""
 
-    def __init__(
-        self,
-        config: Config,
-        database: Database,
-        redis: RedisConnection,
-        ledger: Ledger,
-        *,
-        health: Health,
-        metrics: Path,
-    ) -> None:
-        self._token = config.admin.token.encode()
-        self._open_metrics = config.admin.open_metrics
+    def __init__(self, office: Office, *, health: Health, metrics: Path, open_metrics: bool) -> None:
+        self._office = office
+        self._open_metrics = open_metrics
         self._spool = metrics.parent / "spool"
-        self._database = database
-        self._redis = redis
-        self._ledger = ledger
         self._health = health
         self._metrics = metrics
-        self._audit_every_s = config.admin.audit_every_s
-        self._drift_microcredits: int | None = None
 
     def start(self, tasks: Tasks) -> None:
         """Starts the audit that stands behind the drift metric."""
-        tasks.spawn("audit", self._watch_drift())
+        self._office.auditor.start(tasks)
 
     def application(self) -> web.Application:
         """The routes."""
-        app = web.Application()
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._exposition)
         app.router.add_get("/", self._guarded(self._overview))
         app.router.add_get("/style.css", self._style)
+        app.router.add_get(f"{PREFIX}/openapi.yaml", self._guarded(_file("openapi.yaml", "application/yaml")))
+        app.router.add_get(f"{PREFIX}/reference", self._guarded(_file("reference.html", "text/html")))
+        AdminApi(self._office, ENDPOINTS).add_to(app)
         return app
 
     async def _healthz(self, _request: web.Request) -> web.Response:
@@ -93,16 +77,18 @@ class Operator:
         report = await self._health.report()
         return web.json_response(report, status=200 if report["ready"] else 503)
 
-    async def _exposition(self, request: web.Request) -> web.Response:
-        if not self._open_metrics and not self._authorised(request):
-            return self._challenge()
+    async def _exposition(self, request: web.Request) -> web.StreamResponse:
+        if self._open_metrics:
+            return await self._scrape(request)
+        return await self._guarded(self._scrape)(request)
+
+    async def _scrape(self, _request: web.Request) -> web.Response:
         body = exposition(self._metrics, await self._readings())
         return web.Response(body=body, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def _overview(self, _request: web.Request) -> web.Response:
-        return web.Response(
-            text=await overview_page(self._database, self._ledger), content_type="text/html", headers=_HEADERS
-        )
+        page = await overview_page(self._office.database, self._office.ledger)
+        return web.Response(text=page, content_type="text/html", headers=_HEADERS)
 
     async def _style(self, _request: web.Request) -> web.Response:
         return web.Response(text=_STYLE, content_type="text/css")
@@ -110,54 +96,29 @@ class Operator:
     def _guarded(
         self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """For everybody with a credential of an administrator: each of their roles may look."""
+
         async def guarded(request: web.Request) -> web.StreamResponse:
-            return await handler(request) if self._authorised(request) else self._challenge()
+            try:
+                await identify(request, self._office.administrators)
+            except InvalidKey:
+                return _refused("This listener needs the admin token.", 401)
+            except FareboxError as error:
+                return _refused(error.message, error.status)
+            return await handler(request)
 
         return guarded
 
-    def _authorised(self, request: web.Request) -> bool:
-        """Bearer for programs, Basic (user admin) for browsers; compared in constant time."""
-        scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-        given = credential.strip().encode()
-        if scheme.lower() == "basic":
-            try:
-                user, _, given = base64.b64decode(given, validate=True).partition(b":")
-            except ValueError:
-                return False
-            if user != b"admin":
-                return False
-        elif scheme.lower() != "bearer":
-            return False
-        return hmac.compare_digest(given, self._token)
-
-    def _challenge(self) -> web.Response:
-        return web.json_response(
-            {"error": "This listener needs the admin token."},
-            status=401,
-            headers={"www-authenticate": 'Basic realm="Farebox"'},
-        )
-
-    async def _watch_drift(self) -> None:
-        while True:
-            try:
-                report = await Audit(self._ledger, self._redis, self._database).run()
-            except Unavailable as error:
-                log.warning("the audit waits for its stores: %s", error.code)
-                await asyncio.sleep(_AUDIT_RETRY_S)
-                continue
-            self._drift_microcredits = report.difference_microcredits
-            for difference in report.differences[:_LISTED]:
-                log.error("audit: %s", difference)
-            await asyncio.sleep(self._audit_every_s)
-
     async def _readings(self) -> list[Reading]:
+        ledger, last = self._office.ledger, self._office.auditor.last
         readings = [Reading("farebox_spool_records", "Settlements that wait for Redis.", self._spooled())]
-        if self._drift_microcredits is not None:
+        if last is not None:
             text = "What the last audit found Redis and the ledger entries to differ by."
-            readings.append(Reading("farebox_ledger_drift_microcredits", text, self._drift_microcredits))
+            drift = last.report.difference_microcredits
+            readings.append(Reading("farebox_ledger_drift_microcredits", text, drift))
         try:
-            due = [await self._ledger.due_holds(partition, 0) for partition in self._ledger.partitions]
-            behind = await lag(self._redis, self._ledger.partitions)
+            due = [await ledger.due_holds(partition, 0) for partition in ledger.partitions]
+            behind = await lag(self._office.redis, ledger.partitions)
         except Unavailable:
             return [*readings, Reading("farebox_redis_up", "Whether Redis answers.", 0)]
         oldest = [began for holds in due if (began := call_began_ms(holds.oldest_call_id)) is not None]
@@ -172,6 +133,21 @@ class Operator:
 
     def _spooled(self) -> int:
         return sum(file.read_bytes().count(b"\n") for file in self._spool.glob("*.jsonl"))
+
+
+def _file(name: str, content_type: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Answers with a file of this package, read when the routes are made."""
+    body = resources.files("proxy.admin").joinpath(name).read_bytes()
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_HEADERS)
+
+    return answer
+
+
+def _refused(message: str, status: int) -> web.Response:
+    headers = {"www-authenticate": 'Basic realm="Farebox"'} if status == InvalidKey.status else {}
+    return web.json_response({"error": message}, status=status, headers=headers)
 
 
 @asynccontextmanager

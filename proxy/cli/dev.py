@@ -56,7 +56,7 @@ def dev(data: str, port: int | None, admin_port: int | None, workers: int | None
         account = run_async(_demo_account(config, files))
         roles = [
             Role("sim", role_argv("sim", files.effective, 0, sim.fileno()), sim),
-            *core_roles(config, files.effective),
+            *core_roles(config, files.effective, edited=files.config),
         ]
         run = _Run(files, config, account, roles)
         return Supervisor(roles, redis, on_ready=run.announce, on_reload=lambda: run.reload(sim)).run()

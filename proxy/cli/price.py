@@ -1,7 +1,7 @@
 """`farebox price`: what models cost, where that is said, and how it is changed. Rates are USD per million units."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from proxy.core.pricing import Price
 from proxy.core.usage import COUNTERS
 from proxy.prices import edit
 from proxy.prices.book import PriceBook, Rules
+from proxy.prices.in_force import in_force, priced_at
 from proxy.prices.sheet import parse_usd
 from proxy.prices.shipped import ShippedBook
 from proxy.prices.view import as_json as price_json
@@ -25,7 +26,6 @@ from proxy.roles import load
 STALE_DAYS = 120
 _COLUMNS = ("PROVIDER", "MODEL", "INPUT#", "CACHED#", "OUTPUT#", "OTHER UNITS AND TOKENS", "FROM")
 _MAIN = ("input", "cache_read", "output")
-_Found = tuple[str, Price]
 
 provider_option = click.option("--provider", metavar="NAME", help="Only this provider: its name here, or the book's.")
 
@@ -69,7 +69,7 @@ def list_prices(config: Config | None, prices: PriceBook, *, provider: str | Non
     """Prices in force: of the configured models and [prices], or with --provider or --model of the shipped book too."""
     rows = [
         one
-        for one in _in_force(config, prices, provider, everything=bool(provider or wanted or config is None))
+        for one in in_force(config, prices, _now_ms(), provider, everything=bool(provider or wanted or config is None))
         if wanted.lower() in one[1].model.lower()
     ]
     if as_json:
@@ -94,15 +94,7 @@ def show(
 ) -> int:
     """Everything about a model's price, at every provider that has one. Exit code 1 where it has none."""
     at_ms = _now_ms() if day is None else _day_ms(day)
-    names = [provider] if provider else [*(config.providers if config else ()), *prices.shipped.sections]
-    found = {name: prices.find(name, model, at_ms) for name in dict.fromkeys(names)}
-    configured = config.providers if config else {}
-    # Beside the configured providers, those of the book with what the book says of them.
-    priced = {
-        name: one
-        for name, one in found.items()
-        if one is not None and (name in configured or name == provider or one.version.startswith("book-"))
-    }
+    priced = priced_at(config, prices, model, at_ms, provider)
     for number, (name, one) in enumerate(priced.items()):
         if as_json:
             print_json({**price_json(name, one), "asked": model})
@@ -191,29 +183,6 @@ def check(config: Config, *, days: int, as_json: bool) -> int:
         empty = "Every configured model has a price, and none differs from the shipped book."
         print_table(("FINDING", "NAME", "DETAIL"), findings, empty=empty)
     return 1 if any(kind == "unpriced" for kind, _, _ in findings) else 0
-
-
-def _in_force(config: Config | None, prices: PriceBook, provider: str | None, *, everything: bool) -> Iterator[_Found]:
-    """(provider, price) of what the configuration names, then of the book's models."""
-    now_ms = _now_ms()
-    seen: set[tuple[str, str]] = set()
-    for name, settings in (config.providers if config else {}).items():
-        if provider not in {None, name, prices.book_provider(name)}:
-            continue
-        for model in (*settings.models, *config.prices) if config else ():
-            found = None if model.endswith("*") or "/" in model else prices.find(name, model, now_ms)
-            if found is not None and found.model != "*" and (name, model) not in seen:
-                seen.add((name, model))
-                yield name, found
-    if not everything:
-        return
-    book = None if provider is None else prices.book_provider(provider)
-    for section, entry in prices.shipped.everything():
-        if provider is None or section == book:
-            quote_name = entry.model
-            found = prices.find(section, quote_name, now_ms) or prices.named_price(section, entry, now_ms)
-            if found is not None:
-                yield section, found
 
 
 def _row(provider: str, found: Price) -> tuple[object, ...]:

@@ -82,8 +82,18 @@ async def migrate_database(config: Config) -> list[str]:
         await database.close()
 
 
-def core_roles(config: Config, path: Path, *, listen: str | None = None, admin_listen: str | None = None) -> list[Role]:
-    """Workers, recorder, reaper and operator on freshly bound sockets; the addresses default to the configuration's."""
+def core_roles(
+    config: Config,
+    path: Path,
+    *,
+    listen: str | None = None,
+    admin_listen: str | None = None,
+    edited: Path | None = None,
+) -> list[Role]:
+    """Workers, recorder, reaper and operator on freshly bound sockets; the addresses default to the configuration's.
+
+    `edited` is the file that people edit, where `path` is made of it.
+    """
     host, port = parse_listen(listen or config.server.listen)
     admin_host, admin_port = parse_listen(admin_listen or config.admin.listen)
     admin = bind_shared(admin_host, admin_port, 1)[0]
@@ -97,10 +107,12 @@ def core_roles(config: Config, path: Path, *, listen: str | None = None, admin_l
         )
         for index, socket in enumerate(bind_shared(host, port, config.server.workers))
     ]
+    known = {"FAREBOX_SUPERVISOR": str(os.getpid()), "FAREBOX_EDITED_CONFIG": str((edited or path).absolute())}
+    operator_argv = role_argv("operator", path, 0, admin.fileno())
     return [
         Role("recorder", role_argv("recorder", path), grace_s=RECORDER_GRACE_S),
         Role("reaper", role_argv("reaper", path)),
-        Role("operator", role_argv("operator", path, 0, admin.fileno()), admin, grace_s=OPERATOR_GRACE_S),
+        Role("operator", operator_argv, admin, grace_s=OPERATOR_GRACE_S, env=known),
         *workers,
     ]
 

@@ -1,0 +1,91 @@
+"""What an administrator sends, read strictly: a body that could be understood in two ways is refused.
+
+JSON objects only, every member once and known (the message names one that is not), numbers as JSON has them, no NUL and no lone
+surrogate in any text. A query is read likewise: every parameter once.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from proxy.core.errors import InvalidRequest
+
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 256 * 1024
+_UNKNOWN = "Object contains unknown field "
+_MISSING = "Object missing required field "
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """The object of a body; an empty body is an empty object. Raises InvalidRequest."""
+    if not body.strip():
+        return {}
+    try:
+        found = json.loads(body.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise InvalidRequest(f"The body is not JSON: {str(error)[:200]}", code="invalid_json") from error
+    if not isinstance(found, dict):
+        raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
+    check_texts(found)
+    return found
+
+
+def read_query(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The parameters of a query. Raises InvalidRequest."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found:
+            raise InvalidRequest(f"{name[:100]} is given twice", param=name[:100])
+        found[name] = value
+    check_texts(found)
+    return found
+
+
+def shaped(value: dict[str, Any], shape: type[T], *, strict: bool = True) -> T:
+    """The value as a `shape`. Raises InvalidRequest whose `param` is the member's path. Not strict: numbers may be text."""
+    try:
+        return msgspec.convert(value, shape, strict=strict)
+    except msgspec.ValidationError as error:
+        message, param = _in_plain_words(str(error))
+        raise InvalidRequest(message, param=param) from error
+
+
+def check_texts(value: object) -> None:
+    """Raises InvalidRequest for NUL or a lone surrogate in any text, however deep."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            if "\0" in one or (not one.isascii() and any("\ud800" <= sign <= "\udfff" for sign in one)):
+                raise InvalidRequest("A text has a character that cannot be stored (NUL, half of a surrogate pair).")
+        elif isinstance(one, dict):
+            waiting += one.keys()
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a member is given twice")
+    return found
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def _in_plain_words(message: str) -> tuple[str, str | None]:
+    """The message of msgspec with the member's path in front, and that path."""
+    text, _, where = message.partition(" - at `")
+    path = where.rstrip("`").removeprefix("$").removeprefix(".")
+    for beginning, said in ((_UNKNOWN, "is not known here"), (_MISSING, "is missing")):
+        if text.startswith(beginning):
+            path = ".".join(part for part in (path, text.removeprefix(beginning).strip("`")) if part)
+            return f"{path[:200]} {said}", path[:200]
+    said = text[:1].lower() + text[1:].replace("`", "")
+    return (f"{path[:200]}: {said}", path[:200]) if path else (said, None)
