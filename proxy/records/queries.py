@@ -13,6 +13,7 @@ from proxy.sql.database import Database, Row, integer, text
 
 MAX_PAGE = 1000
 _LATEST = 2**62
+_OF_SQL_ALONE = frozenset({"revision", "cached_tokens"})  # columns of usage_records that say what others say
 
 
 class BalanceLedger(Protocol):
@@ -93,7 +94,7 @@ async def usage_of_call(database: Database, call_id: str) -> UsageRecord | None:
 
 def usage_record(row: Row) -> UsageRecord:
     """A row of usage_records as the record that it was."""
-    columns: dict[str, object] = {name: value for name, value in row.items() if name != "revision"}
+    columns: dict[str, object] = {name: value for name, value in row.items() if name not in _OF_SQL_ALONE}
     columns["stream"] = bool(row["stream"])
     columns["usage"] = json.loads(text(row, "usage"))
     columns["tags"] = json.loads(text(row, "tags"))
