@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from proxy.accounts.directory import KeySettings
+from proxy.accounts.maintenance import switch
 from proxy.accounts.topups import Credit
 from tests.support.books import is_quiet, stores_of
 from tests.support.installation import MODEL, Installation
@@ -138,6 +139,16 @@ def settled(farebox: Installation) -> None:
                 await asyncio.sleep(0.02)
 
     asyncio.run(wait())
+
+
+def maintenance(farebox: Installation, *, on: bool) -> None:
+    """Switches maintenance mode; workers look at the switch once a second."""
+
+    async def turn() -> None:
+        async with stores_of(farebox) as stores:
+            await switch(stores.database, on=on, actor="test", now_ms=time.time_ns() // 1_000_000)
+
+    asyncio.run(turn())
 
 
 def remember(farebox: Installation, account_id: str, key_id: str = "key_past", **columns: Any) -> str:

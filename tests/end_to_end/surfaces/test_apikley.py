@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.installation import Installation
 from tests.support.mock_provider import MockProvider
-from tests.support.surfaces import HOSTILE_TEXTS, MICRO, Answer, another_key, ask, call, holder, same_shape
+from tests.support.surfaces import HOSTILE_TEXTS, MICRO, Answer, another_key, ask, call, holder, maintenance, same_shape
 
 PATHS = ("/api/v1/chat/credit", "/compat/apikley/api/v1/chat/credit", "/compat/kie/api/v1/chat/credit")
 CODES = {200, 401, 402, 404, 422, 429, 455, 500, 505}
@@ -81,13 +81,13 @@ def test_a_query_changes_nothing(farebox: Installation, text: str) -> None:
 
 def test_maintenance_is_455_and_over_when_it_is_over(farebox: Installation) -> None:
     one = holder(farebox)
-    farebox.command("maintenance", "on")
+    maintenance(farebox, on=True)
     try:
         for path in PATHS:
             wait_for_code(farebox, one.key, path, 455)
             refused(credit(farebox, one.key, path), 455)
     finally:
-        farebox.command("maintenance", "off")
+        maintenance(farebox, on=False)
     wait_for_code(farebox, one.key, PATHS[0], 200)
 
 
@@ -101,7 +101,7 @@ def wait_for_code(farebox: Installation, key: str, path: str, code: int) -> None
 
 @pytest.fixture(scope="module")
 def switched_off(tmp_path_factory: pytest.TempPathFactory, provider: MockProvider) -> Iterator[Installation]:
-    extra = '[surfaces]\ndisabled = ["apikley", "mountsea", "credits-dev", "r9s", "openrouter"]'
+    extra = '[surfaces]\ndisabled = ["apikley", "kie", "mountsea", "credits-dev", "r9s", "openrouter"]'
     with Installation(tmp_path_factory.mktemp("switched-off"), provider, extra=extra) as running:
         yield running
 
@@ -143,6 +143,6 @@ def test_mirrored_the_http_status_is_the_code(mirror: Installation) -> None:
     assert credit(mirror, one.key).data() == {"code": 200, "msg": "success", "data": 5}
     refused(credit(mirror, UNKNOWN), 401, 401)
     refused(ask(mirror, "POST", PATHS[0], bearer=one.key), 404, 404)
-    mirror.command("maintenance", "on")
+    maintenance(mirror, on=True)
     wait_for_code(mirror, one.key, PATHS[0], 455)
     refused(credit(mirror, one.key), 455, 455)

@@ -21,6 +21,7 @@ from tests.support.surfaces import (
     call,
     decimal,
     holder,
+    maintenance,
     remember,
     same_shape,
     settled,
@@ -369,14 +370,14 @@ def test_aliases_of_responses(farebox: Installation, path: str) -> None:
 
 def test_maintenance_and_its_end(farebox: Installation) -> None:
     one = holder(farebox)
-    farebox.command("maintenance", "on")
+    maintenance(farebox, on=True)
     try:
         wait_for_status(farebox, one, 503)
         assert ask(farebox, "GET", "/api-user/credits", x_api_key=one.key).data(503)["statusCode"] == 503
         assert ask(farebox, "GET", "/api/v1/portal/management/balance", bearer=one.key).data(503)["meta"]["code"] == 503
         assert ask(farebox, "GET", "/v1/accounts/balance", x_api_key=one.key).data(503)["success"] is False
     finally:
-        farebox.command("maintenance", "off")
+        maintenance(farebox, on=False)
     wait_for_status(farebox, one, 200)
 
 
