@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from proxy.accounts.administrators import Administrators
+from proxy.accounts.directory import Directory
 from proxy.accounts.keys import KeyHasher
 from proxy.core.clock import SystemClock
 from proxy.ledger.glance import Glance
@@ -63,6 +64,7 @@ async def open_surfaces(
         glance=Glance(redis, ledger),
         authenticator=authenticator,
         administrators=Administrators(database, hasher, clock, config.admin.token),
+        directory=Directory(database, ledger, hasher, clock),
         hasher=hasher,
         clock=clock,
         router=lambda: pipeline.router,

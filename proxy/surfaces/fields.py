@@ -31,6 +31,11 @@ def read_object(raw: bytes) -> dict[str, Any]:
         raise InvalidRequest("The request body must be a JSON object.", code="invalid_json") from error
 
 
+def write_object(members: Mapping[str, Any]) -> str:
+    """The JSON text of an object that `read_object` read, its numbers as they were."""
+    return _encode(members).decode()
+
+
 def as_integer(value: object) -> int | None:
     """A JSON number without a fraction (1.0 is one), None for anything else."""
     if type(value) is int:
@@ -101,7 +106,7 @@ def json_text(members: Mapping[str, Any], name: str) -> str | None:
         return None
     if not isinstance(value, dict):
         raise InvalidRequest(f"{name} must be an object", param=name)
-    text = _encode(value).decode()
+    text = write_object(value)
     if len(text) > MAX_JSON_BYTES or "\\u0000" in text:
         raise InvalidRequest(f"{name} must be at most {MAX_JSON_BYTES} bytes of JSON without NUL", param=name)
     return text

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from proxy.accounts.administrators import Administrators
     from proxy.accounts.authenticator import Authenticator
     from proxy.accounts.caller import Caller
+    from proxy.accounts.directory import Directory
     from proxy.accounts.keys import KeyHasher
     from proxy.config import Config
     from proxy.core.clock import Clock
@@ -40,6 +41,7 @@ class House:
     glance: Glance
     authenticator: Authenticator
     administrators: Administrators
+    directory: Directory
     hasher: KeyHasher
     clock: Clock
     router: Callable[[], Router]
