@@ -82,14 +82,21 @@ class Pipeline:
             "/healthz": health.healthz,
             "/readyz": health.readyz,
         }
+        self._refused_elsewhere: Callable[[Exchange, str], bool] = lambda exchange, call_id: False
 
     def reroute(self, paths: Paths, router: Router, models: Models) -> None:
         """Takes up new routes and prices; calls in progress keep theirs."""
         self._paths, self.router, self._models = paths, router, models
 
-    def hang_in(self, own_paths: Mapping[str, Callable[[Exchange], Awaitable[None]]]) -> None:
-        """Exact paths that are no calls, with what answers them."""
+    def hang_in(
+        self, own_paths: Mapping[str, Callable[[Exchange], Awaitable[None]]], refused: Callable[[Exchange, str], bool]
+    ) -> None:
+        """Exact paths that are no calls, with what answers them.
+
+        `refused(exchange, call_id)` is asked before an error of another path is told: True where it has answered itself.
+        """
         self._own_paths = {**self._own_paths, **own_paths}
+        self._refused_elsewhere = refused
 
     async def serve(self, exchange: Exchange) -> None:
         """Answers one request as if its path were nobody's own. Raises ClientLeft."""
@@ -221,6 +228,8 @@ class Pipeline:
             exchange.cut()
             return
         try:
+            if self._refused_elsewhere(exchange, call_id):
+                return
             send_error(exchange, error, self._dialect_of(exchange), call_id, limits)
         except ClientLeft:
             log.debug("call %s: the client left before it was told: %s", call_id, error.code)

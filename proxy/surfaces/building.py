@@ -70,7 +70,7 @@ async def open_surfaces(
         router=lambda: pipeline.router,
     )
     surfaces = Surfaces(house, [make(house) for make in VENDORS], pipeline.serve)
-    pipeline.hang_in(surfaces.paths())
+    pipeline.hang_in(surfaces.paths(), surfaces.refused_stray)
     try:
         yield surfaces
     finally:

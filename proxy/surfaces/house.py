@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxy.accounts.authenticator import UNPAID_MAX_AGE_S
-from proxy.sql.database import DatabaseUnavailable, text
+from proxy.accounts.maintenance import is_on
+from proxy.sql.database import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from proxy.sql.database import Database
 
 MAINTENANCE_LOOK_S = 1.0
-MAINTENANCE = "maintenance"  # the key of the row in `meta`; on while its value is "on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,7 @@ class MaintenanceSwitch:
         if now - self._read_at >= MAINTENANCE_LOOK_S:
             self._read_at = now  # before the await: one look a second, whoever else asks meanwhile
             try:
-                row = await self._database.fetch_one("meta", key=MAINTENANCE)
+                self._on = await is_on(self._database)
             except DatabaseUnavailable:
                 return self._on
-            self._on = row is not None and text(row, "value") == "on"
         return self._on

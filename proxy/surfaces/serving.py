@@ -15,9 +15,10 @@ import msgspec
 
 from proxy.accounts.administrators import Administrator
 from proxy.accounts.keys import kind_of
-from proxy.core.errors import FareboxError, MethodNotAllowed, Unavailable
+from proxy.core.errors import FareboxError, MethodNotAllowed, NotFound, Unavailable
 from proxy.core.ids import new_call_id
 from proxy.pipeline.exchange import ClientLeft
+from proxy.pipeline.read import printable
 from proxy.surfaces.credentials import read_query
 from proxy.surfaces.fields import read_object
 from proxy.surfaces.house import MaintenanceSwitch
@@ -37,6 +38,7 @@ log = logging.getLogger("farebox.surfaces")
 
 MAX_BODY_BYTES = 262_144
 _UNAVAILABLE_RETRY_MS = 1000
+_COMPAT = "/compat/"
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -52,16 +54,28 @@ class Surfaces:
         self._maintenance = MaintenanceSwitch(house.database, house.clock)
         self._throttle = Throttle(house.clock, per_minute=settings.queries_per_minute, at_once=settings.queries_at_once)
         self._places: dict[str, list[tuple[Vendor, Endpoint]]] = {}
+        self._vendors: dict[str, Vendor] = {}
         for vendor in vendors:
+            self._vendors[vendor.name] = vendor
             for endpoint in vendor.endpoints:
                 self._places.setdefault(endpoint.path, []).append((vendor, endpoint))
-                under = f"/compat/{vendor.name}{endpoint.path}"
+                under = f"{_COMPAT}{vendor.name}{endpoint.path}"
                 alone = Endpoint(endpoint.method, under, endpoint.handler)
                 self._places.setdefault(under, []).append((vendor, alone))
 
     def paths(self) -> dict[str, Serve]:
         """Exact path -> what serves it, for the pipeline."""
         return dict.fromkeys(self._places, self.serve)
+
+    def refused_stray(self, exchange: Exchange, call_id: str) -> bool:
+        """Answers 404 in the vendor's shape where a path under its prefix is none of its paths. Raises ClientLeft."""
+        prefix, _, rest = exchange.path.removeprefix(_COMPAT).partition("/")
+        vendor = self._vendors.get(prefix) if rest and exchange.path.startswith(_COMPAT) else None
+        if vendor is None:
+            return False
+        error = NotFound(f"Cannot {exchange.method} {printable(exchange.path)}")
+        self._send(exchange, _refusal(vendor, error, call_id), call_id)
+        return True
 
     async def serve(self, exchange: Exchange) -> None:
         """Answers one request, or hands it on where no vendor claims it. Raises ClientLeft."""

@@ -16,7 +16,7 @@ from proxy.surfaces.numbers import credits_number, instant
 
 if TYPE_CHECKING:
     from proxy.core.records import LedgerEntry
-    from proxy.sql.database import Row
+    from proxy.sql.database import Row, Value
     from proxy.surfaces.credits_dev.access import Access
     from proxy.surfaces.credits_dev.accounts import Accounts
     from proxy.surfaces.house import House
@@ -40,7 +40,7 @@ class Transactions:
         limit, offset = page_of(query)
         from_at, to_at = dates_of(query)
         account = await self._access.maybe_named(query, said(query))
-        where = {"from_at": from_at, "to_at": to_at}
+        where: dict[str, Value] = {"from_at": from_at, "to_at": to_at}
         name = "all_transactions"
         if account is not None:
             where["account_id"] = account_id_of(account)
