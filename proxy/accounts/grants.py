@@ -90,7 +90,7 @@ class Grants:
         """
         check_amount_asked(order.amount_microcredits)
         check_words(order.idempotency_key, order.actor, order.reason)
-        _check_priority(order.priority)
+        check_priority(order.priority)
         if await self._journal.row(account_id, order.idempotency_key) is None:
             check_later(order.expires_at, self._journal.clock.now_ms(), "expires_at")
         wanted, grant = grant_wanted(account_id, order)
@@ -252,7 +252,8 @@ def check_later(instant: object, now_ms: int, param: str) -> None:
         raise InvalidRequest(f"{param} must be an instant in the future, in Unix milliseconds", param=param)
 
 
-def _check_priority(priority: object) -> None:
+def check_priority(priority: object) -> None:
+    """Raises InvalidRequest for a priority that cannot be."""
     if type(priority) is not int or not 0 <= priority <= MAX_PRIORITY:
         raise InvalidRequest(f"priority must be a whole number from 0 to {MAX_PRIORITY}", param="priority")
 

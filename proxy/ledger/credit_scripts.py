@@ -67,6 +67,7 @@ class GrantsNow:
 
     seq: int
     posted_microcredits: int
+    held_microcredits: int
     mark: int | None
     stored: tuple[LiveGrant, ...]
     remaining: dict[str, int]
@@ -142,13 +143,13 @@ class CreditScripts:
         """The account's live grants at this instant."""
         partition = self._ledger.partition_of(account_id)
         keys = (partition.epoch, partition.account(check_id(account_id, "account_id")), self._grants_key(account_id))
-        _, seq, posted, mark, *rows = await self._run("grants", keys, (self._ledger.epoch,))
+        _, seq, posted, held, mark, *rows = await self._run("grants", keys, (self._ledger.epoch,))
         stored, remaining = [], {}
         for place in range(0, len(rows), 5):
             name, expires_at, priority, then, now = rows[place : place + 5]
             stored.append(LiveGrant(expires_at, priority, name.decode(), then))
             remaining[name.decode()] = now
-        return GrantsNow(seq, posted, None if mark == -1 else mark, tuple(stored), remaining)
+        return GrantsNow(seq, posted, held, None if mark == -1 else mark, tuple(stored), remaining)
 
     async def standing(self, account_id: str, call_ids: Sequence[str]) -> list[CallStanding | None]:
         """How calls of the account stand, in the given order; None for what is not known (any more) or another's."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from proxy.core.errors import Unavailable
 from proxy.core.outcomes import EXPIRED, Ended
+from proxy.core.reservations import is_reservation
 from proxy.ledger.keys import Partition
 from proxy.ledger.ledger import Ledger
 
@@ -25,7 +26,7 @@ class Sweep:
 
 
 class Reaper:
-    """Sweeps all partitions; `policy` is what an abandoned call is charged: checkpoint, hold or free.
+    """Sweeps all partitions; `policy` is what an abandoned call is charged: checkpoint, hold or free (reservations: always).
 
     `on_expired` is called for each hold that this reaper has ended. Any number of reapers may run: a hold ends once.
     """
@@ -73,7 +74,8 @@ class Reaper:
         if not account_id:
             await self._ledger.drop_stray(partition, call_id)
             return None
-        outcome = await self._ledger.expire(account_id, call_id, self._policy)
+        policy = "free" if is_reservation(call_id) else self._policy
+        outcome = await self._ledger.expire(account_id, call_id, policy)
         if not isinstance(outcome, Ended) or outcome.repeated or outcome.state != EXPIRED:
             return None
         if self._on_expired is not None:

@@ -2,15 +2,15 @@
 -- The live grants of an account as they are at this instant, in the order in which they burn.
 -- KEYS  1 epoch  2 account  3 grants
 -- ARGV  1 epoch
--- Reply 'known', seq, posted, spent up to which burning was attributed when they last changed (-1: there are none), then of
+-- Reply 'known', seq, posted, held, spent up to which burning was attributed when they last changed (-1: there are none), then of
 --       each grant: id, expires at (ms), priority, remaining as it was then, remaining now; or 'unknown_account'
 -- Errors EPOCH
 -- include: formats, grants
 -- include: account
 if not rows[2] then return { 'unknown_account' } end
-if not value then return { 'known', seq, posted, -1 } end
-local reply, live, stored = { 'known', seq, posted }, attributed(value, spent), attributed(value, -1)
-reply[4] = parse('<i8', value)
+if not value then return { 'known', seq, posted, held, -1 } end
+local reply, live, stored = { 'known', seq, posted, held }, attributed(value, spent), attributed(value, -1)
+reply[5] = parse('<i8', value)
 local now_of = {}
 for _, grant in ipairs(live) do now_of[grant.id] = grant.remaining end
 for _, grant in ipairs(stored) do
