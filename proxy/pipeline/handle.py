@@ -82,7 +82,7 @@ class Pipeline:
             "/healthz": health.healthz,
             "/readyz": health.readyz,
         }
-        self._refused_elsewhere: Callable[[Exchange, str], bool] = lambda exchange, call_id: False
+        self._refused_elsewhere: Callable[[Exchange, str], bool] | None = None
 
     def reroute(self, paths: Paths, router: Router, models: Models) -> None:
         """Takes up new routes and prices; calls in progress keep theirs."""
@@ -228,7 +228,7 @@ class Pipeline:
             exchange.cut()
             return
         try:
-            if self._refused_elsewhere(exchange, call_id):
+            if self._refused_elsewhere is not None and self._refused_elsewhere(exchange, call_id):
                 return
             send_error(exchange, error, self._dialect_of(exchange), call_id, limits)
         except ClientLeft:
