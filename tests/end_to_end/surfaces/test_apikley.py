@@ -68,7 +68,7 @@ def test_a_revoked_key_and_a_suspended_account(farebox: Installation) -> None:
 
 def test_what_is_not_there_is_404(farebox: Installation) -> None:
     one = holder(farebox)
-    assert credit(farebox, one.key, "/compat/apikley/api/v1/chat/debit").status == 404
+    refused(credit(farebox, one.key, "/compat/apikley/api/v1/chat/debit"), 404)
     refused(ask(farebox, "POST", PATHS[0], bearer=one.key, body={}), 404)
     refused(ask(farebox, "DELETE", PATHS[1], bearer=one.key), 404)
 
