@@ -4,6 +4,8 @@ import asyncio
 import functools
 import json
 import os
+import sys
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from proxy.core.errors import ConfigError
 from proxy.roles import load
 
 T = TypeVar("T")
+_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 SEARCHED = (Path("farebox.toml"), Path("farebox-data/farebox.toml"))
 
 
@@ -65,7 +68,17 @@ def with_config(command: Callable[..., T]) -> Callable[..., T]:
     return wrapped
 
 
+yes_option = click.option("--yes", is_flag=True, help="Do not ask: for programs, and who is sure.")
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs: JSON instead of a table.")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks on a terminal before what cannot be undone; elsewhere it must have been said with --yes. Raises click's errors."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Say --yes.")
+    click.confirm(question, abort=True)
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
@@ -105,6 +118,20 @@ def print_fields(fields: Mapping[str, object]) -> None:
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         click.echo(f"{name:<{width}}  {'' if value is None else value}")
+
+
+def instant_from(text: str) -> int:
+    """An instant as people write it in Unix milliseconds: a day or time in UTC (2026-12-31, 2026-12-31T18:00), or 30d, 12h, 90m
+    from now. Raises click's UsageError.
+    """
+    number, unit = text[:-1], text[-1:]
+    if number.isascii() and number.isdecimal() and len(number) <= 6 and unit in _UNITS_MS:
+        return time.time_ns() // 1_000_000 + int(number) * _UNITS_MS[unit]
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.UsageError(f"{text!r} is no instant, such as 2026-12-31, 2026-12-31T18:00 or 30d") from error
+    return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def when(at_ms: int) -> str:

@@ -6,26 +6,55 @@ import click
 
 from proxy.accounts.directory import ApiKey, KeySettings, NewKey
 from proxy.accounts.keys import MANAGER, USER
-from proxy.cli.context import json_option, print_fields, print_json, print_table, run_async, when, with_config
+from proxy.cli.context import (
+    instant_from,
+    json_option,
+    print_fields,
+    print_json,
+    print_table,
+    run_async,
+    when,
+    with_config,
+)
+from proxy.cli.settings import NONE, all_or, changed_limits, limit_option, unless_none
 from proxy.cli.stores import open_stores
 from proxy.config import Config
 
 _SPEEDS = ("requests_per_minute", "tokens_per_minute", "concurrent")
 _BUDGETS = ("budget_day", "budget_week", "budget_month", "budget_total")
+_models = click.option(
+    "--model", "models", multiple=True, metavar="NAME", help="Allow this model only (repeatable; a trailing * matches)."
+)
+_paths = click.option(
+    "--path", "paths", multiple=True, metavar="PATH", help="Allow this path only (repeatable; a trailing * matches)."
+)
+_networks = click.option(
+    "--network", "networks", multiple=True, metavar="CIDR", help="Allow clients of this network only (repeatable)."
+)
+_scopes = click.option(
+    "--scope", "scopes", multiple=True, metavar="NAME", help="What a manager key may do (repeatable)."
+)
+_expires = click.option(
+    "--expires",
+    metavar="WHEN",
+    help="Refuse the key from then on: 2026-12-31, 2026-12-31T18:00 (UTC), or 30d, 12h, 90m.",
+)
 
 
 @click.group()
 def key() -> None:
-    """API keys: made, listed, revoked, rotated."""
+    """API keys: made, listed, changed, rotated, revoked."""
 
 
 @key.command()
 @click.argument("reference", metavar="ACCOUNT")
 @click.option("--name", default="", help="What the key is for.")
-@click.option("--manager", is_flag=True, help="A key for the query and admin APIs (sk_mg_...) instead of calls.")
-@click.option(
-    "--model", "models", multiple=True, metavar="NAME", help="Allow this model only (repeatable; a trailing * matches)."
-)
+@click.option("--manager", is_flag=True, help="A key for the query APIs (sk_mg_...) instead of calls.")
+@_models
+@_paths
+@_networks
+@_scopes
+@_expires
 @click.option("--requests-per-minute", type=click.IntRange(1), help="Speed limit of this key.")
 @click.option("--tokens-per-minute", type=click.IntRange(1), help="Speed limit of this key.")
 @click.option("--concurrent", type=click.IntRange(1), help="At most this many calls at once.")
@@ -41,16 +70,21 @@ def create(
     *,
     name: str,
     manager: bool,
-    models: tuple[str, ...],
+    expires: str | None,
     as_json: bool,
-    **limits: object,
+    **options: tuple[str, ...] | str | int | None,
 ) -> None:
     """Make a key and show it, for the only time."""
+    lists = {kind: list(options[kind] or ()) for kind in ("models", "paths", "networks", "scopes")}  # type: ignore[arg-type]  # tuples
     settings = KeySettings(
         kind=MANAGER if manager else USER,
         name=name,
-        limits={kind: limits[kind] for kind in (*_SPEEDS, *_BUDGETS) if limits[kind] is not None} or None,
-        models=models or None,
+        limits={kind: options[kind] for kind in (*_SPEEDS, *_BUDGETS) if options[kind] is not None} or None,
+        models=lists["models"] or None,
+        scopes=lists["scopes"],
+        expires_at=None if expires is None else instant_from(expires),
+        paths=lists["paths"] or None,
+        networks=lists["networks"] or None,
     )
 
     async def work() -> NewKey:
@@ -76,9 +110,67 @@ def list_keys(config: Config, reference: str, *, as_json: bool) -> None:
         for one in found:
             print_json(asdict(one))
         return
-    rows = [(one.id, f"{one.prefix}...", one.kind, one.name, one.status, when(one.created_at)) for one in found]
-    columns = ("ID", "KEY", "KIND", "NAME", "STATUS", "CREATED")
+    rows = [
+        (one.id, f"{one.prefix}...", one.kind, one.name, one.status, when(one.created_at), _until(one)) for one in found
+    ]
+    columns = ("ID", "KEY", "KIND", "NAME", "STATUS", "CREATED", "EXPIRES")
     print_table(columns, rows, empty=f"No keys yet. Make one: farebox key create {reference}")
+
+
+@key.command()
+@click.argument("key_id", metavar="KEY_ID")
+@json_option
+@with_config
+def show(config: Config, key_id: str, *, as_json: bool) -> None:
+    """One key, without the key."""
+
+    async def work() -> ApiKey:
+        async with open_stores(config) as stores:
+            return await stores.directory.key(key_id)
+
+    _print(run_async(work()), as_json=as_json)
+
+
+@key.command()
+@click.argument("key_id", metavar="KEY_ID")
+@click.option("--name", help="What the key is for.")
+@limit_option
+@_models
+@_paths
+@_networks
+@_scopes
+@_expires
+@json_option
+@with_config
+def update(
+    config: Config,
+    key_id: str,
+    *,
+    name: str | None,
+    limits: tuple[str, ...],
+    expires: str | None,
+    as_json: bool,
+    **lists: tuple[str, ...],
+) -> None:
+    """Change a key; it holds from the next call on. Lists replace what is there; the word all allows all, `--expires none` ends an expiry."""
+    changes: dict[str, object] = {kind: all_or(given) for kind, given in lists.items() if given}
+    if lists["scopes"]:
+        changes["scopes"] = list(lists["scopes"])
+    if name is not None:
+        changes["name"] = name
+    if expires is not None:
+        changes["expires_at"] = unless_none(expires, instant_from)
+    if not changes and not limits:
+        raise click.UsageError(f"say what to change, such as --limit concurrent={NONE}: farebox key update --help")
+
+    async def work() -> ApiKey:
+        async with open_stores(config) as stores:
+            if limits:
+                before = await stores.directory.key(key_id)
+                changes["limits"] = changed_limits(before.limits, limits)
+            return await stores.directory.update_key(key_id, changes)
+
+    _print(run_async(work()), as_json=as_json)
 
 
 @key.command()
@@ -101,14 +193,17 @@ def revoke(config: Config, key_id: str, *, as_json: bool) -> None:
 
 @key.command()
 @click.argument("key_id", metavar="KEY_ID")
+@click.option(
+    "--overlap", "overlap_s", type=click.IntRange(0), default=0, help="Seconds for which the old key stays good."
+)
 @json_option
 @with_config
-def rotate(config: Config, key_id: str, *, as_json: bool) -> None:
-    """Replace a key by a new one with the same settings; the old one ends at once."""
+def rotate(config: Config, key_id: str, *, overlap_s: int, as_json: bool) -> None:
+    """Replace a key by a new one with the same settings; the old one ends at once, or after --overlap."""
 
     async def work() -> NewKey:
         async with open_stores(config) as stores:
-            return await stores.directory.rotate_key(key_id)
+            return await stores.directory.rotate_key(key_id, overlap_s=overlap_s)
 
     _print_new(run_async(work()), as_json=as_json)
 
@@ -119,3 +214,27 @@ def _print_new(made: NewKey, *, as_json: bool) -> None:
         return
     print_fields({"id": made.api_key.id, "account": made.api_key.account_id, "key": made.key})
     click.echo("\nThis is the only time the key is shown.")
+
+
+def _print(shown: ApiKey, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(shown))
+        return
+    lists = {name: getattr(shown, name) for name in ("models", "paths", "networks")}
+    print_fields(
+        {
+            "id": shown.id,
+            "account": shown.account_id,
+            "key": f"{shown.prefix}...",
+            "kind": shown.kind,
+            "name": shown.name,
+            "status": shown.status,
+            "limits": ", ".join(f"{kind} {ceiling}" for kind, ceiling in shown.limits.items()) or "none",
+            **{name: "all" if found is None else ", ".join(found) for name, found in lists.items()},
+            "expires": _until(shown) or "never",
+        }
+    )
+
+
+def _until(shown: ApiKey) -> str:
+    return "" if shown.expires_at is None else when(shown.expires_at)

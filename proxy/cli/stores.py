@@ -1,10 +1,12 @@
 """The stores as a command needs them: open while a block runs, with the embedded Redis brought up for that long if need be."""
 
 import contextlib
+import getpass
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy.accounts.administrators import Administrators
 from proxy.accounts.authenticator import Authenticator
 from proxy.accounts.directory import Directory
 from proxy.accounts.journal import Journal
@@ -37,6 +39,7 @@ class Stores:
     directory: Directory
     topups: Topups
     authenticator: Authenticator
+    administrators: Administrators
 
 
 @contextlib.asynccontextmanager
@@ -51,10 +54,19 @@ async def open_stores(config: Config) -> AsyncIterator[Stores]:
             database,
             redis,
             ledger,
-            Directory(database, ledger, hasher, clock),
+            Directory(database, ledger, hasher, clock, actor_here()),
             Topups(Journal(database, ledger, CreditScripts(ledger, RedisScripts(redis)), clock)),
             Authenticator(database, ledger, hasher, clock),
+            Administrators(database, hasher, clock, config.admin.token),
         )
+
+
+def actor_here() -> str:
+    """Who the log of changes says it was: the user of this machine."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user may have no name
+        return "cli"
 
 
 @contextlib.asynccontextmanager
