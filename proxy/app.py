@@ -1,7 +1,7 @@
 """The composition root: what each role is made of, and how it starts and stops.
 
-Roles: `worker` serves calls, `recorder` moves the stream into SQL, `reaper` ends abandoned holds, `operator` answers
-scrapes. Nothing is shared between processes but Redis, SQL and the metrics directory.
+Roles: `worker` serves calls, `recorder` moves the stream into SQL, `reaper` ends abandoned holds and expired grants and
+finishes credit operations that a crash left pending, `operator` answers scrapes. Nothing is shared between processes but Redis, SQL and the metrics directory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import uvloop
 
 from proxy import logs
 from proxy.accounts.authenticator import Authenticator
+from proxy.accounts.desk import Desk
 from proxy.accounts.keys import KeyHasher
+from proxy.accounts.model_prices import ModelPrices
 from proxy.config import parse_listen
 from proxy.core.clock import SystemClock
 from proxy.core.errors import ConfigError, Unavailable
@@ -59,6 +61,8 @@ log = logging.getLogger("farebox.app")
 METRICS_FLUSH_S = 1.0
 STARTING_PAUSE_S = 0.5
 EPOCH_LOOK_S = 1.0
+GRANTS_SWEEP_S = 1.0
+RECONCILE_S = 15.0
 BACKLOG = 1024
 LOOP_WATCH_S = 0.01
 PATIENT_S = 10.0  # roles behind the request path may wait longer for Redis than a call does
@@ -213,7 +217,18 @@ async def _reaper(start: Start) -> None:
         async def sweep() -> None:
             metrics.swept.add((), (await reaper.sweep()).expired)
 
+        desk = Desk(
+            stores.database,
+            stores.ledger,
+            RedisScripts(stores.redis),
+            SystemClock(),
+            hasher=KeyHasher(config.keys.pepper),
+            prices=ModelPrices.of(config),
+        )
         tasks.every("reaper", config.credits.sweep_s, sweep)
+        tasks.every("grants", GRANTS_SWEEP_S, desk.grants.sweep)
+        tasks.spawn("first reconciliation", desk.reconciler.begin())
+        tasks.every("reconciliation", RECONCILE_S, desk.reconciler.sweep)
         tasks.every("metrics", METRICS_FLUSH_S, _flusher(metrics))
         _settle_memory()
         _say_ready()
