@@ -1,7 +1,8 @@
 """The composition root: what each role is made of, and how it starts and stops.
 
 Roles: `worker` serves calls, `recorder` moves the stream into SQL, `reaper` ends abandoned holds and expired grants and
-finishes credit operations that a crash left pending, `operator` answers scrapes. Nothing is shared between processes but Redis, SQL and the metrics directory.
+finishes credit operations that a crash left pending, `operator` answers scrapes. Nothing is shared between processes but
+Redis, SQL and the metrics directory.
 """
 
 from __future__ import annotations

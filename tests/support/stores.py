@@ -14,6 +14,7 @@ from proxy.accounts.directory import Directory
 from proxy.accounts.grants import Grants
 from proxy.accounts.journal import Journal
 from proxy.accounts.keys import KeyHasher
+from proxy.accounts.model_prices import ModelPrices
 from proxy.accounts.refunds import Refunds
 from proxy.accounts.topups import Credit, Topups
 from proxy.core.clock import SystemClock
@@ -26,6 +27,7 @@ from proxy.ledger.credit_scripts import CreditScripts
 from proxy.ledger.keys import Partition
 from proxy.ledger.ledger import Ledger
 from proxy.ledger.scripts import RedisScripts
+from proxy.prices.book import PriceBook, Rules
 from proxy.records.audit import Audit, AuditReport
 from proxy.records.epoch import agree
 from proxy.records.events import usage_row
@@ -69,6 +71,12 @@ def encoded(record: UsageRecord) -> bytes:
     row = {name: value for name, value in usage_row(record, 0).items() if name != "revision"}
     row |= {"usage": dict(record.usage), "tags": dict(record.tags), "stream": record.stream}
     return json.dumps(row).encode()
+
+
+def prices() -> ModelPrices:
+    """1 USD per million tokens of input, 2 of output, 0.50 of cached input, for one model of one provider."""
+    rates = {"input": "1.00", "cache_read": "0.50", "output": "2.00"}
+    return ModelPrices(PriceBook(Rules(prices={"test-model": rates})), {"local": ("test-model",)}, {}, 1000)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 20.0) -> None:
