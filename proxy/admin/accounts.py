@@ -63,7 +63,7 @@ async def create_account(call: Call) -> AccountView:
         made = await call.directory.account(call.resource_id)  # the same request came before
     if amount is not None:
         first = Credit(amount, f"first-{made.id}", actor=call.actor, reason="created with the account")
-        await call.office.topups.top_up(made.id, first)
+        await call.office.desk.topups.top_up(made.id, first)
     return shown(made)
 
 
@@ -127,7 +127,7 @@ async def close_account(call: Call) -> AccountView:
         call.administrator.require(FINANCE)
     office = call.office
     closed = await close_for_ever(
-        call.directory, office.topups, office.ledger, call.parts["account"], actor=call.actor, forfeit=closing.forfeit
+        call.directory, office.desk.topups, office.ledger, call.parts["account"], actor=call.actor, forfeit=closing.forfeit
     )
     return shown(closed)
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.accounts.administrators import Administrators
+from proxy.accounts.desk import Desk
 from proxy.accounts.directory import Directory
-from proxy.accounts.journal import Journal
 from proxy.accounts.keys import KeyHasher
-from proxy.accounts.topups import Topups
+from proxy.accounts.model_prices import ModelPrices
 from proxy.admin.auditing import Auditor
 from proxy.admin.call import Office
 from proxy.admin.reloading import Settings
 from proxy.core.clock import SystemClock
 from proxy.core.cursors import Cursors
-from proxy.ledger.credit_scripts import CreditScripts
 from proxy.ledger.open_holds import OpenHolds
 from proxy.ledger.scripts import RedisScripts
 
@@ -39,7 +38,7 @@ def open_office(
         redis=redis,
         ledger=ledger,
         directory=Directory(database, ledger, hasher, clock),
-        topups=Topups(Journal(database, ledger, CreditScripts(ledger, scripts), clock)),
+        desk=Desk(database, ledger, scripts, clock, hasher=hasher, prices=ModelPrices.of(config)),
         administrators=Administrators(database, hasher, clock, config.admin.token),
         cursors=Cursors(config.keys.pepper),
         open_holds=OpenHolds(scripts, ledger),

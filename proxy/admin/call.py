@@ -13,8 +13,8 @@ from proxy.core.cursors import MAX_CURSOR
 
 if TYPE_CHECKING:
     from proxy.accounts.administrators import Administrator, Administrators
+    from proxy.accounts.desk import Desk
     from proxy.accounts.directory import Directory
-    from proxy.accounts.topups import Topups
     from proxy.admin.auditing import Auditor
     from proxy.admin.reloading import Settings
     from proxy.core.clock import Clock
@@ -45,14 +45,14 @@ class PageQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """Everything that handlers work on. `settings` is the configuration as it was last reloaded."""
+    """Everything that handlers work on. `settings` is the configuration as it was last reloaded, `desk` every credit operation."""
 
     settings: Settings
     database: Database
     redis: RedisConnection
     ledger: Ledger
     directory: Directory
-    topups: Topups
+    desk: Desk
     administrators: Administrators
     cursors: Cursors
     open_holds: OpenHolds
