@@ -9,6 +9,7 @@ closed after it, and what a crash leaves open is closed by the reconciliation wi
 
 import json
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TypeAlias
 
 import msgspec
@@ -20,7 +21,7 @@ from proxy.core.clock import Clock
 from proxy.core.errors import Conflict, FareboxError, InvalidRequest, NotFound, Unavailable
 from proxy.core.ids import new_call_id
 from proxy.core.limits import Limit
-from proxy.core.outcomes import EXPIRED, SETTLED, Extended, HoldRequest
+from proxy.core.outcomes import EXPIRED, SETTLED, Extended, Gone, HoldRequest
 from proxy.core.records import UsageRecord
 from proxy.core.reservations import LEASE_MS, reservation_call_id, reservation_id
 from proxy.ledger.credit_scripts import OPEN, CallStanding, CreditScripts
@@ -34,6 +35,8 @@ MAX_METADATA = 16_384
 _CONFIRM_LEASE_MS = 60_000
 _GRACE_MS = 60_000  # the reaper's sweep comes between the end of a lease and this
 _PAGE = 500
+_STEPS_A_MS = 1000
+_steps = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +131,7 @@ class Reservations:
         found = await self.get(reservation_id_, account_id=account_id)
         if found.status != PENDING:
             return _confirmed_before(found, actual_microcredits)
-        amount = max(actual_microcredits, found.amount_microcredits)
-        # A new lease proves that the hold is open and keeps the reaper away until it is settled. The clock is the step: each
-        # attempt must count as a newer one.
-        extended = await self._ledger.extend(
-            found.account_id,
-            found.call_id,
-            self._clock.now_ms(),
-            amount,
-            0,
-            _CONFIRM_LEASE_MS,
-            _encode(self._record(found, records.ABANDONED, 0)),
-        )
+        extended = await self._extended(found, max(actual_microcredits, found.amount_microcredits))
         if not isinstance(extended, Extended):
             return _confirmed_before(await self.get(reservation_id_), actual_microcredits)
         if actual_microcredits > extended.amount_microcredits:
@@ -289,6 +281,19 @@ class Reservations:
             "end_reservation", id=found.id, status=found.status, actual_microcredits=found.actual_microcredits
         )
         return True
+
+    async def _extended(self, found: Reservation, amount: int) -> Extended | Gone:
+        """A new lease proves that the hold is open and keeps the reaper away until it is settled; grown where need be."""
+        now_ms = self._clock.now_ms()
+        return await self._ledger.extend(
+            found.account_id,
+            found.call_id,
+            now_ms * _STEPS_A_MS + next(_steps) % _STEPS_A_MS,  # each attempt must count as a newer one
+            amount,
+            0,
+            max(_CONFIRM_LEASE_MS, found.expires_at - now_ms),
+            _encode(self._record(found, records.ABANDONED, 0)),
+        )
 
     async def _available(self, account_id: str) -> int:
         now = await self._scripts.grants(account_id)
