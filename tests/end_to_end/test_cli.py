@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.support.farebox import Farebox, command, command_json, command_lines
+from tests.support.farebox import Farebox, command, command_json, command_lines, program
 from tests.support.processes import until
 
 CONFIG = """
@@ -142,6 +142,15 @@ def test_an_account_that_is_not_there(served: Path, words: tuple[str, ...]) -> N
     done = command(served, *words, "nobody")
     assert done.returncode == 1
     assert "There is no account 'nobody'" in done.stderr
+
+
+def test_as_a_process_it_prints_and_exits_in_the_same_way(served: Path, account: str) -> None:
+    done = program(served, "balance", account, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == command_json(served, "balance", account)
+    for words, code in ((["balance", "nobody"], 1), (["balance", "--nonsense"], 2)):
+        done, same = program(served, *words), command(served, *words)
+        assert (done.returncode, done.stdout, done.stderr) == (code, same.stdout, same.stderr)
 
 
 def test_audit_and_check_and_migrate(served: Path, account: str) -> None:

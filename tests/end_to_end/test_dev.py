@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from proxy.embedded import ping, socket_path
-from tests.support.farebox import Dev, command, command_json, command_lines, environment
+from tests.support.farebox import Dev, command, command_json, command_lines, environment, program
 from tests.support.processes import is_running, until
 
 
@@ -89,7 +89,7 @@ def test_commands_work_beside_it(running: Dev) -> None:
 
 
 def test_a_second_start_in_the_same_folder_is_told_who_is_there(running: Dev) -> None:
-    done = command(running.folder, "dev", "--port", "0", "--admin-port", "0")
+    done = program(running.folder, "dev", "--port", "0", "--admin-port", "0")
     assert done.returncode == 1
     assert f"in use by process {running.process.pid}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -98,7 +98,7 @@ def test_a_second_start_in_the_same_folder_is_told_who_is_there(running: Dev) ->
 
 def test_a_taken_port_is_said_plainly(running: Dev, tmp_path: Path) -> None:
     port = running.report["base_url"].split(":")[2].split("/")[0]
-    done = command(tmp_path, "dev", "--port", port, "--admin-port", "0")
+    done = program(tmp_path, "dev", "--port", port, "--admin-port", "0")
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -174,7 +174,7 @@ def test_a_folder_that_was_moved_is_noticed(tmp_path: Path) -> None:
         farebox.ready()
         farebox.stop()
     (tmp_path / "farebox-data").rename(tmp_path / "elsewhere")
-    done = command(tmp_path, "dev", "--data", "elsewhere", "--port", "0", "--admin-port", "0")
+    done = program(tmp_path, "dev", "--data", "elsewhere", "--port", "0", "--admin-port", "0")
     assert done.returncode == 1
     assert "the folder was moved" in done.stderr
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support import command_line
+from tests.support.command_line import Said
 from tests.support.processes import until
 
 ROOT = Path(__file__).parents[2]
@@ -108,8 +110,13 @@ class Dev(Farebox):
         return self
 
 
-def command(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def command(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> Said:
     """Runs one `farebox ...` in a folder and returns its exit code and what it said."""
+    return command_line.farebox(words, folder=folder, env=environment(**(env or {})))
+
+
+def program(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The same as a process of its own: what starts others, and what is to be seen from outside."""
     return subprocess.run(
         [*PYTHON, *words],
         cwd=folder,

@@ -1,7 +1,6 @@
 """A whole installation for tests: the real `farebox serve` on free ports, with a Redis and a SQLite of its own."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support import command_line
 from tests.support.mock_provider import PROVIDER_KEY, MockProvider
 from tests.support.processes import until
 
@@ -150,15 +150,9 @@ class Installation:
 
     def lines(self, *words: str, code: int | None = 0, timeout_s: float = 60) -> list[Any]:
         """Runs `farebox WORDS --json` and returns what it printed, a value a line."""
-        done = subprocess.run(
-            [sys.executable, "-m", "proxy", *words, "--json", "--config", str(self.config)],
-            capture_output=True,
-            check=False,
-            timeout=timeout_s,
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        )
-        assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
-        return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+        said = command_line.farebox([*words, "--json", "--config", str(self.config)], timeout_s)
+        assert code is None or said.returncode == code, said
+        return [json.loads(line) for line in said.stdout.splitlines() if line.strip()]
 
     def account(self, name: str, credits_: str) -> str:
         """A new account with credits and a key; returns the key."""
