@@ -21,17 +21,17 @@ from proxy.providers.anthropic_request import (
 from proxy.providers.anthropic_usage import Report
 from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Operation, Path, is_sse
+from proxy.providers.messages import read_messages
 from proxy.providers.meters import PlainMeter, StreamMeter
+from proxy.providers.passing import AsItCame
 from proxy.providers.prompts import count_media, texts_of
 from proxy.providers.reading import (
     MAX_OUTPUT_LIMIT,
-    is_array,
     outline,
     read_count,
     read_model,
     read_switch,
     top_level,
-    with_model,
 )
 from proxy.providers.rows import Names
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
@@ -102,7 +102,7 @@ _decode_figures = msgspec.json.Decoder(_Figures).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
 
 
-class Messages:
+class Messages(AsItCame):
     """`POST /v1/messages`."""
 
     dialect = "anthropic"
@@ -113,9 +113,7 @@ class Messages:
     def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:  # noqa: ARG002 - everything is in the body
         """What the request asks for; `max_tokens` is required, as Anthropic requires it."""
         members = outline(body, METERED)
-        messages = members.get("messages")
-        if messages is None or not is_array(messages):
-            raise InvalidRequest("`messages` must be an array.", param="messages")
+        messages = read_messages(members)
         limit = read_count(members, "max_tokens", 0, MAX_OUTPUT_LIMIT)
         if limit is None:
             raise InvalidRequest("The member `max_tokens` is required.", param="max_tokens")
@@ -130,10 +128,6 @@ class Messages:
             resources=read_resources(members),
             others=read_others(members, model),
         )
-
-    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - see meter
-        """The same bytes: a stream tells its usage unasked."""
-        return body if model is None else with_model(body, model)
 
     def clamp(self, body: bytes, limit: int, names: Names) -> bytes:  # noqa: ARG002 - one name everywhere
         """See `clamping.Clamps`."""
@@ -197,12 +191,7 @@ class _Document(PlainMeter):
         self._others = others
 
     def _read(self, document: bytearray) -> None:
-        try:
-            message = self._decode(document)
-        except UNREADABLE:
-            self.unread_events = 1
-            self.flag = "the answer is not a JSON object"
-            return
+        message = self._decode(document)
         self.complete = True
         self.error = message.type == "error"
         self.resource = _kept_as(message)

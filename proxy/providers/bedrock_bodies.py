@@ -10,8 +10,8 @@ from proxy.core.usage import Usage
 from proxy.providers.answer_texts import texts_of_answer
 from proxy.providers.anthropic_usage import Report
 from proxy.providers.bedrock_usage import read_token_usage, whole_or_partial
-from proxy.providers.openai_usage import Reading, read_raw_usage
-from proxy.providers.usage_reading import UNREADABLE, Count, is_given
+from proxy.providers.openai_usage import read_raw_usage
+from proxy.providers.usage_reading import UNREADABLE, Count, Reading, is_given
 
 Members = dict[str, msgspec.Raw]
 NO_READING: Reading = (None, None, None)

@@ -158,12 +158,7 @@ class ConverseMeter(PlainMeter):
     __slots__ = ()
 
     def _read(self, document: bytearray) -> None:
-        try:
-            answer = _decode_document(document)
-        except UNREADABLE:
-            self.unread_events = 1
-            self.flag = "the answer is not a JSON object of the known shape"
-            return
+        answer = _decode_document(document)
         self.complete = True
         self.service_tier = tier_of(document)
         if is_given(answer.usage):

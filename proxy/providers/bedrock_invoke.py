@@ -133,12 +133,7 @@ class InvokeMeter(PlainMeter):
 
     def _read(self, document: bytearray) -> None:
         model = self._ask.model
-        try:
-            members = read_members(document)
-        except UNREADABLE:
-            self.unread_events = 1
-            self.flag = "the answer is not a JSON object"
-            return
+        members = read_members(document)
         self.complete = True
         if makes_images(model):
             self.usage = _images(members)

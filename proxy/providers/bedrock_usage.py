@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 
 from proxy.core.usage import Usage
-from proxy.providers.openai_usage import Reading
-from proxy.providers.usage_reading import UNREADABLE, Count, Unbelievable, part
+from proxy.providers.usage_reading import UNREADABLE, Count, Reading, Unbelievable, part
 
 # What a server-side tool is billed by; every other figure of `serverToolUsage` has no counter, and is not waved through.
 _SEARCHES = frozenset(("webSearchRequests", "web_search_requests"))

@@ -8,21 +8,20 @@ from typing import Any
 
 import msgspec
 
-from proxy.core.errors import InvalidRequest
 from proxy.providers.answer_texts import texts_of_answer
 from proxy.providers.clamping import with_limit
 from proxy.providers.cohere_usage import CHAT, read_report
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Operation, Path, is_sse
+from proxy.providers.messages import read_messages
 from proxy.providers.meters import PlainMeter, StreamMeter
+from proxy.providers.passing import AsItCame
 from proxy.providers.prompts import count_media, texts_of
 from proxy.providers.reading import (
     MAX_OUTPUT_LIMIT,
-    is_array,
     read_count,
     read_model,
     read_switch,
     top_level,
-    with_model,
 )
 from proxy.providers.rows import Names
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
@@ -89,7 +88,7 @@ _decode_end = msgspec.json.Decoder(_End).decode
 _decode_document = msgspec.json.Decoder(_Document).decode
 
 
-class Chat:
+class Chat(AsItCame):
     """`POST /v2/chat`."""
 
     dialect = "cohere"
@@ -100,19 +99,12 @@ class Chat:
     def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:  # noqa: ARG002 - everything is in the body
         """What the request asks for."""
         members = top_level(body, METERED)
-        messages = members.get("messages")
-        if messages is None or not is_array(messages):
-            raise InvalidRequest("`messages` must be an array.", param="messages")
         return Ask(
             model=read_model(members),
             stream=read_switch(members, "stream"),
             output_limit=read_count(members, "max_tokens", 0, MAX_OUTPUT_LIMIT),
-            media_parts=count_media(messages),
+            media_parts=count_media(read_messages(members)),
         )
-
-    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - see meter
-        """The same bytes: a stream tells its usage unasked."""
-        return body if model is None else with_model(body, model)
 
     def clamp(self, body: bytes, limit: int, names: Names) -> bytes:  # noqa: ARG002 - one provider, one name
         """The body with `max_tokens` of at most `limit`."""
@@ -133,12 +125,7 @@ class _Plain(PlainMeter):
     __slots__ = ()
 
     def _read(self, document: bytearray) -> None:
-        try:
-            answer = _decode_document(document)
-        except UNREADABLE:
-            self.unread_events = 1
-            self.flag = "the answer is not a JSON object"
-            return
+        answer = _decode_document(document)
         self.complete = True
         self.error = answer.finish_reason in _FAILED
         if is_given(answer.usage):

@@ -15,9 +15,10 @@ from proxy.core.errors import InvalidRequest
 from proxy.providers.cohere_usage import EMBED, RERANK, read_report
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Operation, Path
 from proxy.providers.meters import PlainMeter
+from proxy.providers.passing import AsItCame
 from proxy.providers.prompts import texts_of
-from proxy.providers.reading import decode, read_model, top_level, with_model
-from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
+from proxy.providers.reading import decode, read_model, top_level
+from proxy.providers.usage_reading import NOTHING, is_given
 
 _DOCUMENTS_A_SEARCH = 100
 _TOKENS_A_DOCUMENT = 500
@@ -42,7 +43,7 @@ _decode_document = msgspec.json.Decoder(_Document).decode
 UNTOLD = "the answer has no search units"
 
 
-class Embed:
+class Embed(AsItCame):
     """`POST /v2/embed` and `/v1/embed`."""
 
     dialect = "cohere"
@@ -59,10 +60,6 @@ class Embed:
         pictures = sum(part.type != "text" for given in inputs for part in given.content or ())
         return Ask(model=read_model(members), output_limit=0, media_parts=len(images) + pictures)
 
-    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - the usage comes unasked
-        """The same bytes."""
-        return body if model is None else with_model(body, model)
-
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - always a document
         """A meter for one document."""
         return EmbedMeter()
@@ -72,7 +69,7 @@ class Embed:
         return texts_of(body, ("texts", "inputs"))
 
 
-class Rerank:
+class Rerank(AsItCame):
     """`POST /v2/rerank` and `/v1/rerank`."""
 
     dialect = "cohere"
@@ -97,10 +94,6 @@ class Rerank:
             units={"search_units": searches},
         )
 
-    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - the usage comes unasked
-        """The same bytes."""
-        return body if model is None else with_model(body, model)
-
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - always a document
         """A meter for one document."""
         return RerankMeter()
@@ -117,12 +110,7 @@ class EmbedMeter(PlainMeter):
     _whole: Iterable[frozenset[str]] = EMBED
 
     def _read(self, document: bytearray) -> None:
-        try:
-            answer = _decode_document(document)
-        except UNREADABLE:
-            self.unread_events = 1
-            self.flag = "the answer is not a JSON object"
-            return
+        answer = _decode_document(document)
         self.complete = True
         if is_given(answer.meta):
             self.usage, self.partial, self.flag = read_report(answer.meta, self._whole)

@@ -14,8 +14,7 @@ from collections.abc import Iterable
 import msgspec
 
 from proxy.core.usage import MAX_COUNT, Usage
-from proxy.providers.openai_usage import Reading
-from proxy.providers.usage_reading import UNREADABLE, Unbelievable
+from proxy.providers.usage_reading import UNREADABLE, Reading, Unbelievable
 
 _Figure = int | float | None
 

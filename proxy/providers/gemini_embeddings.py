@@ -163,10 +163,6 @@ class EmbeddingMeter(PlainMeter):
             if is_given(answer.usage_metadata):
                 reported = decode_usage(answer.usage_metadata)
                 self.usage, self.service_tier = read_embedding(reported), reported.tier
-        except UNREADABLE:
-            self.unread_events = 1
-            self.flag = "the answer is not a JSON object"
-            return
         except Unbelievable as error:
             self.flag = f"usage not believed: {error}"
         self.complete = True

@@ -27,8 +27,7 @@ class AnswerMeter(PlainMeter):
         if self._reading.take(document):
             self._reading.conclude()
         else:
-            self.unread_events = 1
-            self.flag = "the answer is not a JSON object"
+            self._give_up()
 
 
 class EventMeter(StreamMeter):

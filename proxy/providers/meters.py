@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from proxy.core.usage import Usage
 from proxy.providers.sse import Splitter, data_of
 from proxy.providers.tally import Tally
+from proxy.providers.usage_reading import UNREADABLE
 
 # Long enough for images in base64; past it a plain answer is passed on without being read.
 MAX_PLAIN_BYTES = 32 * 1024 * 1024
@@ -109,13 +110,21 @@ class PlainMeter(BaseMeter):
             self.unread_events = 1
             self.flag = "the answer is too long to be read"
         elif self._document:
-            self._read(self._document)
+            try:
+                self._read(self._document)
+            except UNREADABLE:
+                self._give_up()
             self._document = bytearray()
         return b""
 
     def _read(self, document: bytearray) -> None:
-        """Set the figures from the whole document."""
+        """Set the figures from the whole document; may raise what a decoder raises on foreign bytes."""
         raise NotImplementedError
+
+    def _give_up(self) -> None:
+        self.complete = False
+        self.unread_events = 1
+        self.flag = "the answer is not a JSON object"
 
 
 class StreamMeter(BaseMeter):

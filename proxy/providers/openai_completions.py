@@ -21,7 +21,7 @@ from proxy.providers.openai_request import (
 )
 from proxy.providers.reading import read_count, read_switch, top_level
 from proxy.providers.rows import Names
-from proxy.providers.token_limits import NEWER, for_completions, with_named_limit
+from proxy.providers.token_limits import LEGACY_NAMES, for_completions, with_named_limit
 from proxy.providers.usage_reading import is_given
 
 METERED = frozenset(
@@ -47,7 +47,7 @@ class Completions(ChatCompletions):
         return Ask(
             model=model,
             stream=read_switch(members, "stream"),
-            output_limit=read_output_limit({name: raw for name, raw in members.items() if name != NEWER}),
+            output_limit=read_output_limit({name: members[name] for name in LEGACY_NAMES if name in members}),
             choices=prompts.count * candidates,
             usage_asked=usage_asked(members),
             media_parts=prompts.media,
@@ -57,7 +57,7 @@ class Completions(ChatCompletions):
 
     def clamp(self, body: bytes, limit: int, names: Names) -> bytes:
         """See `clamping.Clamps`."""
-        return with_named_limit(body, limit, for_completions(names))
+        return with_named_limit(body, limit, for_completions(names), LEGACY_NAMES)
 
     def prompt_text(self, body: bytes) -> str:
         """The prompts; of token ids, a text of as many tokens."""

@@ -12,7 +12,8 @@ from proxy.core.usage import Usage
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path
 from proxy.providers.meters import BaseMeter
 from proxy.providers.openai_request import model_of, read_inputs, read_tier
-from proxy.providers.reading import top_level, with_model
+from proxy.providers.passing import AsItCame
+from proxy.providers.reading import top_level
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, Count, is_given
 
 METERED = frozenset(("model", "input", "service_tier"))
@@ -39,7 +40,7 @@ _decode_used = msgspec.json.Decoder(_Used).decode
 _END = json.JSONDecoder()
 
 
-class Embeddings:
+class Embeddings(AsItCame):
     """`POST /embeddings`."""
 
     dialect = "openai"
@@ -56,10 +57,6 @@ class Embeddings:
             media_parts=read_inputs(members.get("input"), "input").media,
             service_tier=read_tier(members),
         )
-
-    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - nothing has to be asked for
-        """The same bytes."""
-        return body if model is None else with_model(body, model)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - one kind of answer
         """A meter that reads the usage behind the vectors."""

@@ -6,8 +6,9 @@ Other providers bill their own moderation models by the token on the same path; 
 from proxy.core.errors import InvalidRequest
 from proxy.providers.dialect import FREE, NO_HEAD, Ask, Head, Meter, Path
 from proxy.providers.meters import PlainMeter
+from proxy.providers.passing import AsItCame
 from proxy.providers.prompts import texts_of
-from proxy.providers.reading import read_model, top_level, with_model
+from proxy.providers.reading import read_model, top_level
 from proxy.providers.usage_reading import is_given
 
 METERED = frozenset(("model",))
@@ -15,7 +16,7 @@ DEFAULT_MODEL = "omni-moderation-latest"  # OpenAI's own, where the request name
 _FREE_PREFIXES = ("omni-moderation-", "text-moderation-")
 
 
-class Moderations:
+class Moderations(AsItCame):
     """`POST /moderations`."""
 
     dialect = "openai"
@@ -31,10 +32,6 @@ class Moderations:
         if not model.startswith(_FREE_PREFIXES):
             raise InvalidRequest("Only OpenAI's moderation models are free of charge, and open here.", param="model")
         return Ask(model=model, output_limit=0)
-
-    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - nothing has to be asked for
-        """The same bytes."""
-        return body if model is None else with_model(body, model)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - one kind of answer
         """A meter that finds nothing to charge."""

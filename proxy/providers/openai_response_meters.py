@@ -17,9 +17,8 @@ from proxy.providers.openai_response_objects import (
     read_response,
     tally_output,
 )
-from proxy.providers.openai_usage import Reading
 from proxy.providers.sse import Splitter
-from proxy.providers.usage_reading import UNREADABLE, is_given
+from proxy.providers.usage_reading import UNREADABLE, Reading, is_given
 
 _decode_event = msgspec.json.Decoder(Event).decode
 _decode_odd = msgspec.json.Decoder(OddEvent).decode
@@ -35,12 +34,7 @@ class ResponseDocument(PlainMeter):
     __slots__ = ()
 
     def _read(self, document: bytearray) -> None:
-        try:
-            response, reading = decode_response(document)
-        except UNREADABLE:
-            self.unread_events = 1
-            self.flag = "the answer is not a JSON object"
-            return
+        response, reading = decode_response(document)
         self.complete = True
         self.error = response.failed
         self.resource = response.kept_as

@@ -13,9 +13,9 @@ import msgspec
 
 from proxy.core.usage import Usage
 from proxy.providers.openai_token_usage import ReportedTokens, read_raw_tokens, read_tokens
-from proxy.providers.openai_usage import OTHER_COST, Reading
+from proxy.providers.openai_usage import OTHER_COST
 from proxy.providers.tally import Tally
-from proxy.providers.usage_reading import NOTHING, Count, is_given
+from proxy.providers.usage_reading import NOTHING, Count, Reading, is_given
 
 UNTOLD_TOOL = "tools that are billed apart were run, and the usage was not told"
 OTHER_MODEL = "images were made by a tool, at the rates of another model"

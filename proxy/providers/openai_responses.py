@@ -11,8 +11,9 @@ from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Pat
 from proxy.providers.openai_request import model_of, read_others, read_text_member, read_tier
 from proxy.providers.openai_response_meters import ResponseDocument, ResponseStream
 from proxy.providers.openai_response_objects import SANDBOXES, Tool, gigabytes
+from proxy.providers.passing import AsItCame
 from proxy.providers.prompts import texts_of
-from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, is_array, outline, read_count, read_switch, with_model
+from proxy.providers.reading import MAX_OUTPUT_LIMIT, decode, is_array, outline, read_count, read_switch
 from proxy.providers.rows import Names
 from proxy.providers.usage_reading import is_given
 
@@ -62,7 +63,7 @@ _TOOLS: msgspec.json.Decoder[list[Tool] | None] = msgspec.json.Decoder(list[Tool
 _CONVERSATION: msgspec.json.Decoder[str | _Reference | None] = msgspec.json.Decoder(str | _Reference | None)
 
 
-class _Operation:
+class _Operation(AsItCame):
     """What the operations over an input have in common."""
 
     dialect = "openai"
@@ -89,10 +90,6 @@ class _Operation:
             others=read_others(members, model),
             resources=resources,
         )
-
-    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - streams tell their usage unasked
-        """The same bytes."""
-        return body if model is None else with_model(body, model)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - everything is in the answer
         """A meter for a stream or for one document."""

@@ -15,8 +15,9 @@ from proxy.providers.dialect import BILLED, NO_HEAD, SSE, Ask, Head, Meter, Path
 from proxy.providers.meters import BaseMeter, StreamMeter
 from proxy.providers.openai_request import model_of, read_text_member
 from proxy.providers.openai_token_usage import read_raw_tokens
+from proxy.providers.passing import AsItCame
 from proxy.providers.prompts import texts_of
-from proxy.providers.reading import decode, top_level, with_model
+from proxy.providers.reading import decode, top_level
 from proxy.providers.sse import Splitter
 from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
 
@@ -31,7 +32,7 @@ _SPEED: msgspec.json.Decoder[float | None] = msgspec.json.Decoder(float | None)
 UNTOLD = "the stream ended before it told its usage"
 
 
-class Speech:
+class Speech(AsItCame):
     """`POST /audio/speech`."""
 
     dialect = "openai"
@@ -55,10 +56,6 @@ class Speech:
             output_limit=max(_LEAST_TOKENS, size * _TOKENS_A_BYTE) * (_SLOWEST if slow else 1),
             units={"input_characters": len(text)},
         )
-
-    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - nothing has to be asked for
-        """The same bytes."""
-        return body if model is None else with_model(body, model)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:
         """A meter for events or for sound."""

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import msgspec
 
 from proxy.core.usage import Usage
-from proxy.providers.openai_usage import Reading, add_input, add_output, billed_beside
-from proxy.providers.usage_reading import UNREADABLE, Count, Unbelievable, part
+from proxy.providers.openai_usage import add_input, add_output, billed_beside
+from proxy.providers.usage_reading import UNREADABLE, Count, Reading, Unbelievable, part
 
 
 class _Written(msgspec.Struct, gc=False):

@@ -19,9 +19,8 @@ from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.multipart import read_form
 from proxy.providers.openai_images import model_of_form, rename
 from proxy.providers.openai_token_usage import read_raw_tokens
-from proxy.providers.openai_usage import Reading
 from proxy.providers.sse import Splitter
-from proxy.providers.usage_reading import NOTHING, UNREADABLE, is_given
+from proxy.providers.usage_reading import NOTHING, UNREADABLE, Reading, is_given
 
 # `url` is how some compatible providers take a recording that the request does not hold.
 METERED = frozenset(("model", "stream", "response_format", "url", "prompt"))
@@ -129,13 +128,7 @@ class _Document(PlainMeter):
         if not self._is_json:
             self.flag = UNTOLD
             return
-        try:
-            answer = _decode_answer(document)
-        except UNREADABLE:
-            self.complete = False
-            self.unread_events = 1
-            self.flag = "the answer is not a JSON object"
-            return
+        answer = _decode_answer(document)
         self.error = is_given(answer.error)
         if is_given(answer.usage):
             self.usage, self.partial, self.flag = _read(answer.usage)

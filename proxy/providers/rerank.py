@@ -15,8 +15,9 @@ from proxy.core.usage import Usage
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path
 from proxy.providers.meters import PlainMeter
 from proxy.providers.openai_request import model_of
+from proxy.providers.passing import AsItCame
 from proxy.providers.prompts import texts_of
-from proxy.providers.reading import decode, top_level, with_model
+from proxy.providers.reading import decode, top_level
 from proxy.providers.usage_reading import UNREADABLE, Count
 
 METERED = frozenset(("model", "query", "documents"))
@@ -46,7 +47,7 @@ class _Answer(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-class Rerank:
+class Rerank(AsItCame):
     """`POST /rerank`."""
 
     dialect = "openai"
@@ -67,10 +68,6 @@ class Rerank:
             input_bound=len(body) + memoryview(members["query"]).nbytes * max(len(documents) - 1, 0),
             units={"search_units": max(1, -(-pieces // _DOCUMENTS_A_UNIT))},
         )
-
-    def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:  # noqa: ARG002 - nothing has to be asked for
-        """The same bytes."""
-        return body if model is None else with_model(body, model)
 
     def meter(self, ask: Ask, content_type: bytes) -> Meter:  # noqa: ARG002 - one kind of answer
         """A meter for one document."""

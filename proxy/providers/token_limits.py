@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy.providers.clamping import lowered
-from proxy.providers.openai_request import LIMIT_NAMES
+from proxy.providers.openai_request import LIMIT_NAMES, read_output_limit
 from proxy.providers.reading import outline
 from proxy.providers.rows import PROVIDERS, Names, Row
 
@@ -19,6 +19,9 @@ SURE = ("max_tokens",)
 NEWER = "max_completion_tokens"
 
 _decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+LEGACY_NAMES = tuple(name for name in LIMIT_NAMES if name != NEWER)
+"""Those of the legacy completions, which have never had the newer one."""
+
 _NULL = b"null"
 _BY_HOST = {urlsplit(url).netloc: row for row in PROVIDERS.values() for url in row.base_urls.values() if url}
 
@@ -32,10 +35,8 @@ def obeyed_names(provider: str, base_url: str, configured: Sequence[str] | None)
 
 
 def for_completions(names: Names) -> Names:
-    """The same for the legacy completions, which have never had the newer name."""
-    if not names:
-        return names
-    return tuple(name for name in names if name != NEWER) or SURE
+    """The same for the legacy completions."""
+    return tuple(name for name in names if name != NEWER) or SURE if names else names
 
 
 def sure_names(names: Names) -> frozenset[str]:
@@ -59,15 +60,16 @@ def given_names(body: bytes) -> frozenset[str]:
     return frozenset(name for name in LIMIT_NAMES if name in members and bytes(members[name]) != _NULL)
 
 
-def with_named_limit(body: bytes, limit: int, names: Names) -> bytes:
+def with_named_limit(body: bytes, limit: int, names: Names, known: Sequence[str] = LIMIT_NAMES) -> bytes:
     """The body with a limit of at most `limit` under a name that the server obeys, every other member as it was written.
 
     What it is known not to obey is taken out: it would say nothing, or the request would be refused for it. For a body that
-    was read, and a server that obeys a name.
+    was read, and a server that obeys a name. `known` are the operation's names.
     """
     top = _decode_top(body)
     sure = SURE if names is None else names
-    for name in LIMIT_NAMES:
+    asked = read_output_limit({name: top[name] for name in known if name in top})
+    for name in known:
         if name not in top or bytes(top[name]) == _NULL:
             continue
         if names is not None and name not in names:
@@ -75,7 +77,7 @@ def with_named_limit(body: bytes, limit: int, names: Names) -> bytes:
             continue
         top[name] = lowered(top[name], limit)
     if all(name not in top or bytes(top[name]) == _NULL for name in sure):
-        top[sure[0]] = msgspec.Raw(b"%d" % limit)
+        top[sure[0]] = msgspec.Raw(b"%d" % (limit if asked is None else min(limit, asked)))
     return msgspec.json.encode(top)
 
 

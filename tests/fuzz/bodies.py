@@ -38,6 +38,7 @@ _MODELS = (
     "",
 )
 _QUERIES = ("", "alt=sse", "$alt=json&alt=json", "stream=true", "api-version=1", "%61lt=x")
+_OBEYED = (None, ("max_tokens",), ("max_completion_tokens", "max_tokens"), ("max_completion_tokens",))
 _NAMED_IN_BODY = frozenset(("openai", "anthropic", "cohere"))
 OTHER = "omni-moderation-other"  # of a family that every operation serves
 
@@ -150,8 +151,8 @@ _MODEL_PARTS = frozenset(("model", "tuned_model", "endpoint"))
 
 
 def _clamped(operation: Clamps, body: bytes, head: Head, ask: Ask, limit: int) -> None:
-    for provider in ("openai", "groq"):
-        again = operation.read(operation.clamp(body, limit, provider), head)  # type: ignore[attr-defined]
+    for names in _OBEYED:
+        again = operation.read(operation.clamp(body, limit, names), head)  # type: ignore[attr-defined]
         assert again.output_limit is not None
         assert again.output_limit <= limit
         assert ask.output_limit is None or again.output_limit <= max(ask.output_limit, 1)

@@ -77,7 +77,7 @@ def test_what_can_be_limited_at_openai_can_be_on_azure() -> None:
         own = suffix.removeprefix("/openai").removeprefix("/v1").removeprefix("/deployments/{model}")
         assert isinstance(operation, Clamps) == (own in limited), suffix
     assert isinstance(CHAT, Clamps)
-    sent = json.loads(CHAT.clamp(b'{"messages":[]}', 7, "my-azure"))
+    sent = json.loads(CHAT.clamp(b'{"messages":[]}', 7, None))
     assert sent == {"messages": [], "max_completion_tokens": 7}
 
 

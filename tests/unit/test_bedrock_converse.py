@@ -374,7 +374,7 @@ def test_a_plain_answer_of_another_kind_is_told() -> None:
 )
 def test_a_limit_is_lowered_or_set_and_nothing_else(body: dict[str, Any], expected: dict[str, Any]) -> None:
     messages = [{"role": "user", "content": [{"text": "é"}]}]
-    clamped = CONVERSE.clamp(json.dumps({"messages": messages, **body}).encode(), 50, "bedrock")
+    clamped = CONVERSE.clamp(json.dumps({"messages": messages, **body}).encode(), 50, None)
     assert json.loads(clamped) == {"messages": messages, **expected}
     assert CONVERSE.read(clamped, HEAD).output_limit <= 50
 

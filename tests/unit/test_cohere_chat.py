@@ -200,6 +200,6 @@ def test_requests_that_cannot_be_metered_are_refused(body: bytes) -> None:
 
 
 def test_a_limit_is_lowered_or_set() -> None:
-    assert json.loads(CHAT.clamp(b'{"messages": []}', 50, "cohere")) == {"messages": [], "max_tokens": 50}
-    assert json.loads(CHAT.clamp(b'{"max_tokens": 7}', 50, "cohere")) == {"max_tokens": 7}
-    assert json.loads(CHAT.clamp(b'{"max_tokens": 700}', 50, "cohere")) == {"max_tokens": 50}
+    assert json.loads(CHAT.clamp(b'{"messages": []}', 50, None)) == {"messages": [], "max_tokens": 50}
+    assert json.loads(CHAT.clamp(b'{"max_tokens": 7}', 50, None)) == {"max_tokens": 7}
+    assert json.loads(CHAT.clamp(b'{"max_tokens": 700}', 50, None)) == {"max_tokens": 50}

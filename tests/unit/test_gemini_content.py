@@ -216,7 +216,7 @@ def test_service_tier(word: str | None, tier: str | None) -> None:
 )
 def test_the_limit_can_be_lowered(given: dict[str, Any], expected: dict[str, Any]) -> None:
     assert isinstance(PLAIN, Clamps)
-    clamped = PLAIN.clamp(body(**given), 50, "gemini")
+    clamped = PLAIN.clamp(body(**given), 50, None)
     assert json.loads(clamped) == {"contents": TEXT, **expected}
     assert (PLAIN.read(clamped, HEAD).output_limit or 0) in {20, 50}
 

@@ -142,7 +142,7 @@ def test_the_prompt_is_what_the_model_reads() -> None:
 
 def test_only_a_response_can_be_limited() -> None:
     assert isinstance(RESPONSES, Clamps)
-    assert json.loads(RESPONSES.clamp(body(max_output_tokens=50), 20, "openai"))["max_output_tokens"] == 20
+    assert json.loads(RESPONSES.clamp(body(max_output_tokens=50), 20, None))["max_output_tokens"] == 20
     assert not isinstance(Compact(), Clamps)
     assert not isinstance(InputTokens(), Clamps)
 

@@ -115,7 +115,7 @@ def test_a_limit_goes_out_under_a_name_that_is_obeyed() -> None:
         return dict(json.loads(with_named_limit(json.dumps(asked).encode(), 50, names)))
 
     assert sent(OLDER, max_completion_tokens=80, n_predict=9, x=1) == {"max_tokens": 50, "x": 1}
-    assert sent(NEWER, max_tokens=30) == {"max_completion_tokens": 50}
+    assert sent(NEWER, max_tokens=30) == {"max_completion_tokens": 30}, "never raised"
     assert sent(OLDER, max_tokens=30, max_completion_tokens=8) == {"max_tokens": 30}
     assert sent(("max_tokens", "n_predict"), n_predict=-1) == {"n_predict": 50}, "llama.cpp: -1 is no limit"
     assert sent(OLDER, max_tokens=None) == {"max_tokens": 50}
@@ -180,7 +180,7 @@ def test_legacy_completions_have_the_older_name_only() -> None:
     call = make_call(("max_completion_tokens", "max_tokens"), operation=LEGACY, max_completion_tokens=9)
     assert call.ask.output_limit is None, "no server knows it there"
     strict.limit_output(call)
-    assert limits(call) == {"max_tokens": 500}
+    assert limits(call) == {"max_tokens": 500, "max_completion_tokens": 9}, "passed over, as it came"
     newer = make_call(NEWER, operation=LEGACY, max_tokens=9)
     assert strict.limit_output(newer) is None
     assert limits(newer) == {"max_tokens": 9}

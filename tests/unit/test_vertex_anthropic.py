@@ -23,7 +23,7 @@ def test_the_model_is_in_the_path() -> None:
     assert (ask.model, ask.output_limit, ask.stream) == ("claude-sonnet-4@20250514", 50, False)
     assert PLAIN.outgoing(request, ask, "other") is request
     assert PLAIN.prompt_text(request) == "Hi"
-    assert json.loads(PLAIN.clamp(request, 7, "vertex"))["max_tokens"] == 7
+    assert json.loads(PLAIN.clamp(request, 7, None))["max_tokens"] == 7
     assert STREAM.read(request, HEAD).stream
     assert PLAIN.read(json.dumps(MESSAGE | {"stream": True}).encode(), HEAD).stream
 
