@@ -51,22 +51,19 @@ class _Piece(msgspec.Struct, gc=False):
     tool_calls: _Call | None = None
 
 
-class _Delta(msgspec.Struct, gc=False):
-    message: _Piece | None = None
+class _EndDelta(msgspec.Struct, gc=False):
     usage: msgspec.Raw = NOTHING
     finish_reason: Any = None
     error: Any = None
+
+
+class _Delta(_EndDelta, gc=False):
+    message: _Piece | None = None
 
 
 class _Event(msgspec.Struct, gc=False):
     type: str
     delta: _Delta | None = None
-
-
-class _EndDelta(msgspec.Struct, gc=False):
-    usage: msgspec.Raw = NOTHING
-    finish_reason: Any = None
-    error: Any = None
 
 
 class _End(msgspec.Struct, gc=False):
