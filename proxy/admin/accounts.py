@@ -127,7 +127,12 @@ async def close_account(call: Call) -> AccountView:
         call.administrator.require(FINANCE)
     office = call.office
     closed = await close_for_ever(
-        call.directory, office.desk.topups, office.ledger, call.parts["account"], actor=call.actor, forfeit=closing.forfeit
+        call.directory,
+        office.desk.topups,
+        office.ledger,
+        call.parts["account"],
+        actor=call.actor,
+        forfeit=closing.forfeit,
     )
     return shown(closed)
 

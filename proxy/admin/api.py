@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
-from proxy.admin.body import MAX_BODY_BYTES, check_texts, read_json, read_query, shaped
+from proxy.admin.body import MAX_BODY_BYTES, check_texts, read_json, read_query, shaped, shaped_query
 from proxy.admin.call import Call, Endpoint, Office
 from proxy.admin.once import claim, keep_answer
 from proxy.core.errors import (
@@ -118,7 +118,7 @@ class AdminApi:
             administrator=administrator,
             office=self._office,
             parts=parts,
-            query=None if endpoint.query is None else shaped(given, endpoint.query, strict=False),
+            query=None if endpoint.query is None else shaped_query(given, endpoint.query),
             body=None if endpoint.body is None else shaped(raw, endpoint.body),
             idempotency_key=key,
             resource_id=new_id(endpoint.makes) if endpoint.makes else "",

@@ -5,7 +5,8 @@ surrogate in any text. A query is read likewise: every parameter once.
 """
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +16,8 @@ from proxy.core.errors import InvalidRequest
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 256 * 1024
+_WHOLE = re.compile(r"[0-9]{1,16}", re.ASCII)
+_WORDS = frozenset({"true", "false"})
 _UNKNOWN = "Object contains unknown field "
 _MISSING = "Object missing required field "
 
@@ -44,13 +47,25 @@ def read_query(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def shaped(value: dict[str, Any], shape: type[T], *, strict: bool = True) -> T:
+def shaped(value: Mapping[str, Any], shape: type[T], *, strict: bool = True) -> T:
     """The value as a `shape`. Raises InvalidRequest whose `param` is the member's path. Not strict: numbers may be text."""
     try:
         return msgspec.convert(value, shape, strict=strict)
     except msgspec.ValidationError as error:
         message, param = _in_plain_words(str(error))
         raise InvalidRequest(message, param=param) from error
+
+
+def shaped_query(given: Mapping[str, str], shape: type[T]) -> T:
+    """A query as a `shape`: whole numbers in digits alone, true or false in words. Raises InvalidRequest."""
+    found = shaped(given, shape, strict=False)
+    for name, text in given.items():
+        value = getattr(found, name)
+        if (type(value) is int and not _WHOLE.fullmatch(text)) or (type(value) is bool and text not in _WORDS):
+            raise InvalidRequest(f"{name} is a whole number in digits, or true or false", param=name)
+        if value is None:
+            raise InvalidRequest(f"{name} cannot be null; leave it out", param=name)
+    return found
 
 
 def check_texts(value: object) -> None:

@@ -96,7 +96,10 @@ def test_roles_are_known_ones(api: AdminApi, roles: Any) -> None:
         ({"authorization": "Bearer"}, "invalid_credential"),
         ({"authorization": "Token x"}, "invalid_credential"),
         ({"authorization": "Basic !!"}, "invalid_credential"),
-        ({"authorization": "Basic ZXZlOmFkbWluLXRva2VuLWNhbmFyeS03N2Fh"}, "invalid_credential"),  # eve, with root's token
+        (
+            {"authorization": "Basic ZXZlOmFkbWluLXRva2VuLWNhbmFyeS03N2Fh"},
+            "invalid_credential",
+        ),  # eve, with root's token
         ({"authorization": f"Bearer {ADMIN_TOKEN}", "x-api-key": ADMIN_TOKEN}, "ambiguous_credential"),
         ({}, "missing_credential"),
     ],
