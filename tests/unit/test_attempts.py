@@ -9,6 +9,7 @@ import pytest
 from proxy.pipeline import attempts
 from proxy.pipeline.condition import Condition, RestRules
 from proxy.pipeline.exchange import ClientLeft
+from proxy.providers.openai_chat import ChatCompletions
 
 
 class Provider:
@@ -44,3 +45,35 @@ async def test_who_leaves_between_two_attempts_owes_nothing_for_the_one_that_was
         await attempts.first_answer(call, None, 1)  # type: ignore[arg-type]
         raise AssertionError("the client has left")
     assert (provider.closed, call.sent, call.attempts) == (True, False, 1)
+
+
+async def test_another_provider_gets_the_limit_of_mode_strict_under_the_name_that_it_obeys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[bytes] = []
+    exchange: Any = SimpleNamespace(left=False, on_left=None)
+
+    def open_it(call: Any) -> Provider:
+        sent.append(call.body)
+        return Provider(exchange)
+
+    monkeypatch.setattr(attempts, "open_upstream", open_it)
+    first, second = [
+        SimpleNamespace(endpoint=SimpleNamespace(signer=None, condition=Condition(RestRules()), token_limits=(name,)))
+        for name in ("max_tokens", "max_completion_tokens")
+    ]
+    call: Any = SimpleNamespace(
+        candidates=SimpleNamespace(order=lambda _: [second]),
+        forwarded_at=0.0,
+        exchange=exchange,
+        operation=ChatCompletions(),
+        caller=SimpleNamespace(markup_ppm=None),
+        route=first,
+        body=b'{"max_tokens":9}',
+        limited=(b'{"max_tokens":20}', 9),
+        sent=False,
+        attempts=0,
+    )
+    router: Any = SimpleNamespace(tariff=lambda *_: None)
+    await attempts.first_answer(call, router, 0)
+    assert sent == [b'{"max_completion_tokens":9}']
