@@ -166,7 +166,9 @@ async def _worker(start: Start) -> None:
             clock=SystemClock(),
             health=health,
         )
-        await stack.enter_async_context(open_surfaces(config, stores.redis, stores.ledger, authenticator, pipeline))
+        surfaces = await stack.enter_async_context(
+            open_surfaces(config, stores.redis, stores.ledger, authenticator, pipeline)
+        )
         listener = DataListener(config.server, pipeline.handle)
         server = await asyncio.get_running_loop().create_server(
             listener.protocol, sock=_listening_socket(config.server.listen, listen_fd), backlog=BACKLOG
@@ -174,7 +176,7 @@ async def _worker(start: Start) -> None:
         for part in (listener, credits_, spool, health):
             part.start(tasks)
         tasks.spawn("event loop lag", _watch_loop(metrics))
-        reloader = Reloader(start.read_again, routes, pipeline, authenticator)
+        reloader = Reloader(start.read_again, routes, pipeline, authenticator, surfaces.reload)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
         metrics.flush()  # the library is imported now, and not while calls wait
         tasks.every("metrics", METRICS_FLUSH_S, _worker_flusher(metrics, stores.ledger))

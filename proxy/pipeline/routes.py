@@ -85,11 +85,14 @@ class Reloader:
         routes: Routes,
         pipeline: Pipeline,
         authenticator: Authenticator,
+        *followers: Callable[[Config], None],
     ) -> None:
+        """`followers` are told of the new configuration when everything else has it."""
         self._read_again = read_again
         self.routes = routes
         self._pipeline = pipeline
         self._authenticator = authenticator
+        self._followers = followers
 
     def reload(self) -> None:
         """Takes the configuration up as it stands; one that is wrong changes nothing."""
@@ -102,6 +105,8 @@ class Reloader:
         before, self.routes = self.routes, fresh
         self._pipeline.reroute(fresh.paths, fresh.router, fresh.models)
         self._authenticator.use_default_limits(default_limits(config))
+        for follow in self._followers:
+            follow(config)
         before.retire()
         log.info("reloaded: %d providers, %d prices", len(config.providers), len(config.prices))
 

@@ -6,12 +6,16 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from proxy.accounts.administrators import Administrators
+from proxy.accounts.desk import Desk
 from proxy.accounts.directory import Directory
 from proxy.accounts.keys import KeyHasher
+from proxy.accounts.model_prices import ModelPrices
 from proxy.core.clock import SystemClock
 from proxy.ledger.glance import Glance
+from proxy.ledger.scripts import RedisScripts
 from proxy.sql.database import open_database
 from proxy.surfaces.apikley import apikley, kie
+from proxy.surfaces.credits_dev.surface import credits_dev
 from proxy.surfaces.deepseek import deepseek
 from proxy.surfaces.house import House
 from proxy.surfaces.litellm import litellm
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
 VENDORS: tuple[Callable[[House], Vendor], ...] = (
     mountsea,
+    credits_dev,
     apikley,
     kie,
     r9s,
@@ -65,6 +70,7 @@ async def open_surfaces(
         authenticator=authenticator,
         administrators=Administrators(database, hasher, clock, config.admin.token),
         directory=Directory(database, ledger, hasher, clock),
+        desk=Desk(database, ledger, RedisScripts(redis), clock, hasher=hasher, prices=ModelPrices.of(config)),
         hasher=hasher,
         clock=clock,
         router=lambda: pipeline.router,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxy.accounts.administrators import Administrators
     from proxy.accounts.authenticator import Authenticator
     from proxy.accounts.caller import Caller
+    from proxy.accounts.desk import Desk
     from proxy.accounts.directory import Directory
     from proxy.accounts.keys import KeyHasher
     from proxy.config import Config
@@ -42,6 +43,7 @@ class House:
     authenticator: Authenticator
     administrators: Administrators
     directory: Directory
+    desk: Desk
     hasher: KeyHasher
     clock: Clock
     router: Callable[[], Router]

@@ -15,6 +15,7 @@ import msgspec
 
 from proxy.accounts.administrators import Administrator
 from proxy.accounts.keys import kind_of
+from proxy.accounts.model_prices import ModelPrices
 from proxy.core.errors import FareboxError, MethodNotAllowed, NotFound, Unavailable
 from proxy.core.ids import new_call_id
 from proxy.pipeline.exchange import ClientLeft
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from proxy.accounts.caller import Caller
+    from proxy.config import Config
     from proxy.pipeline.exchange import Exchange
     from proxy.surfaces.house import House
 
@@ -66,6 +68,10 @@ class Surfaces:
     def paths(self) -> dict[str, Serve]:
         """Exact path -> what serves it, for the pipeline."""
         return dict.fromkeys(self._places, self.serve)
+
+    def reload(self, config: Config) -> None:
+        """Takes up new prices."""
+        self._house.desk.recorded.use_prices(ModelPrices.of(config))
 
     def refused_stray(self, exchange: Exchange, call_id: str) -> bool:
         """Answers 404 in the vendor's shape where a path under its prefix is none of its paths. Raises ClientLeft."""

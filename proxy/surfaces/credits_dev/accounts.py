@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proxy.ledger.glance import Funds
     from proxy.sql.database import Row
     from proxy.surfaces.house import House
-    from proxy.surfaces.once import Once
+    from proxy.surfaces.once import Once, Work
     from proxy.surfaces.vendor import Query
 
 
@@ -43,15 +43,19 @@ class Accounts:
     async def create(self, query: Query) -> object:
         """POST /v1/accounts/create."""
         administrator = query.administrator(OPERATE)
-        details = _details(query.body)
 
-        async def make(operation_id: str) -> object:
-            account_id = await self._claim(f"acct_{_short(operation_id)}", details, query.at_ms)
-            await self._open(account_id, details, administrator.actor)
-            row = await self._access.named(query, {"accountId": account_id})
-            return {"success": True, "account": await self._shown(row)}
+        async def prepare() -> Work:
+            details = _details(query.body)
 
-        return await self._once.answer(query, query.actor, "/v1/accounts/create", make)
+            async def make(operation_id: str) -> object:
+                account_id = await self._claim(f"acct_{_short(operation_id)}", details, query.at_ms)
+                await self._open(account_id, details, administrator.actor)
+                row = await self._access.named(query, {"accountId": account_id})
+                return {"success": True, "account": await self._shown(row)}
+
+            return make
+
+        return await self._once.answer(query, "/v1/accounts/create", prepare)
 
     async def list(self, query: Query) -> object:
         """GET /v1/accounts: newest first, a page of `limit` from `offset` on."""
@@ -86,21 +90,25 @@ class Accounts:
 
     async def _change(self, query: Query, path: str, word: str, kind: str) -> object:
         query.administrator(FINANCE)
-        amount = microcredits(query.body, "amount")
-        row = await self._access.named(query, query.body, FINANCE)
 
-        async def work(operation_id: str) -> object:
-            signed = amount if kind == TOPUP else -amount
-            entry = await self.credit(query, account_id_of(row), signed, kind, operation_id)
-            return {
-                "success": True,
-                "accountId": account_id_of(row),
-                "externalId": row["external_id"],
-                "balance": credits_number(entry.after_microcredits),
-                word: credits_number(amount),
-            }
+        async def prepare() -> Work:
+            amount = microcredits(query.body, "amount")
+            row = await self._access.named(query, query.body, FINANCE)
 
-        return await self._once.answer(query, query.actor, path, work)
+            async def work(operation_id: str) -> object:
+                signed = amount if kind == TOPUP else -amount
+                entry = await self.credit(query, account_id_of(row), signed, kind, operation_id)
+                return {
+                    "success": True,
+                    "accountId": account_id_of(row),
+                    "externalId": row["external_id"],
+                    "balance": credits_number(entry.after_microcredits),
+                    word: credits_number(amount),
+                }
+
+            return work
+
+        return await self._once.answer(query, path, prepare)
 
     async def credit(self, query: Query, account_id: str, amount: int, kind: str, operation_id: str) -> LedgerEntry:
         """One ledger entry with what the body says of it. Raises InsufficientCredits, InvalidRequest."""

@@ -8,6 +8,7 @@ does not know: null.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy.accounts.administrators import Administrator
@@ -20,13 +21,13 @@ from proxy.surfaces.fields import identifier
 from proxy.surfaces.numbers import decimal_number, usd_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from proxy.core.pricing import Price
     from proxy.pipeline.exchange import Exchange
     from proxy.pipeline.route import Router
     from proxy.surfaces.house import House
-    from proxy.surfaces.once import Once
+    from proxy.surfaces.once import Once, Work
     from proxy.surfaces.vendor import Query
 
 _FLAGSHIP_NANO_USD, _STANDARD_NANO_USD = 8 * NANO_USD_PER_USD, NANO_USD_PER_USD
@@ -81,30 +82,29 @@ class PricedModels:
 
     async def calculate(self, query: Query) -> object:
         """POST /v1/models/calculate: the cost of so many tokens. Nothing is charged."""
-        model = identifier(query.body, "modelId")
-        if model is None:
-            raise InvalidRequest("modelId is required", param="modelId")
-        input_tokens, output_tokens, cached_tokens = tokens_of(query.body)
 
-        async def work(_operation_id: str) -> object:
-            found = self._house.desk.recorded.prices.find(model, query.at_ms)
-            if found is None:
-                raise NotFound("There is no price for this model.", code="model_not_found", param="modelId")
-            counters = {"input": input_tokens - cached_tokens, "cache_read": cached_tokens, "output": output_tokens}
-            try:
-                tariff = Tariff(found.price, self._house.config.credits.per_usd)
-                cost = tariff.cost_nano_usd(Usage({name: number for name, number in counters.items() if number}))
-            except Unpriced as error:
-                raise NotFound("This model is not priced by the token.", code="model_not_found") from error
-            return {
-                "success": True,
-                "modelId": model,
-                "modelName": model,
-                "estimatedCostUsd": usd_number(cost),
-                "pricing": _rates(found.price),
-            }
+        async def prepare() -> Work:
+            model, counters = _asked(query)
+            return partial(self._calculated, model, counters, query.at_ms)
 
-        return await self._once.answer(query, query.actor, "/v1/models/calculate", work)
+        return await self._once.answer(query, "/v1/models/calculate", prepare)
+
+    async def _calculated(self, model: str, counters: Mapping[str, int], at_ms: int, _operation_id: str) -> object:
+        found = self._house.desk.recorded.prices.find(model, at_ms)
+        if found is None:
+            raise NotFound("There is no price for this model.", code="model_not_found", param="modelId")
+        try:
+            tariff = Tariff(found.price, self._house.config.credits.per_usd)
+            cost = tariff.cost_nano_usd(Usage({name: number for name, number in counters.items() if number}))
+        except Unpriced as error:
+            raise NotFound("This model is not priced by the token.", code="model_not_found") from error
+        return {
+            "success": True,
+            "modelId": model,
+            "modelName": model,
+            "estimatedCostUsd": usd_number(cost),
+            "pricing": _rates(found.price),
+        }
 
     def _priced(self, at_ms: int) -> dict[tuple[str, str], Price]:
         """(Provider, model) -> price, in the order of the configuration; found once a minute, as prices change."""
@@ -117,6 +117,15 @@ class PricedModels:
                     found[provider, name] = price
             self._known = (router, minute, found)
         return self._known[2]
+
+
+def _asked(query: Query) -> tuple[str, dict[str, int]]:
+    """The model and the tokens by counter. Raises InvalidRequest."""
+    model = identifier(query.body, "modelId")
+    if model is None:
+        raise InvalidRequest("modelId is required", param="modelId")
+    input_tokens, output_tokens, cached_tokens = tokens_of(query.body)
+    return model, {"input": input_tokens - cached_tokens, "cache_read": cached_tokens, "output": output_tokens}
 
 
 def _served(router: Router) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from proxy.accounts.administrators import FINANCE, Administrator
 from proxy.accounts.reservations import ReservationOrder
 from proxy.core.errors import InvalidRequest
 from proxy.surfaces.credits_dev.access import MOST_ROWS, account_id_of, flag, said
+from proxy.surfaces.credits_dev.transactions import charge_id
 from proxy.surfaces.fields import MAX_ID, identifier, json_text, line, microcredits, read_object
 from proxy.surfaces.numbers import credits_number, instant
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.accounts.reservations import Reservation
     from proxy.surfaces.credits_dev.access import Access
     from proxy.surfaces.house import House
-    from proxy.surfaces.once import Once
+    from proxy.surfaces.once import Once, Work
     from proxy.surfaces.vendor import Query
 
 
@@ -30,50 +31,63 @@ class Reservations:
 
     async def create(self, query: Query) -> object:
         """POST /v1/reservations/create."""
-        amount = microcredits(query.body, "amount")
-        account_id = account_id_of(await self._access.named(query, query.body, FINANCE))
-        order = ReservationOrder(
-            amount,
-            operation=line(query.body, "operation", MAX_ID),
-            model=line(query.body, "model", MAX_ID),
-            metadata=json_text(query.body, "metadata") or "{}",
-            key_id="" if isinstance(query.who, Administrator) else query.who.key_id,
-        )
 
-        async def work(operation_id: str) -> object:
-            keyed = replace(order, idempotency_key=f"surface:{operation_id}")
-            made = await self._house.desk.reservations.create(account_id, keyed)
-            return {"success": True, "reservation": _shown(made)}
+        async def prepare() -> Work:
+            order = ReservationOrder(
+                microcredits(query.body, "amount"),
+                operation=line(query.body, "operation", MAX_ID),
+                model=line(query.body, "model", MAX_ID),
+                metadata=json_text(query.body, "metadata") or "{}",
+                key_id="" if isinstance(query.who, Administrator) else query.who.key_id,
+            )
+            account_id = account_id_of(await self._access.named(query, query.body, FINANCE))
 
-        return await self._once.answer(query, account_id, "/v1/reservations/create", work)
+            async def work(operation_id: str) -> object:
+                keyed = replace(order, idempotency_key=f"surface:{operation_id}")
+                made = await self._house.desk.reservations.create(account_id, keyed)
+                return {"success": True, "reservation": _shown(made)}
+
+            return work
+
+        return await self._once.answer(query, "/v1/reservations/create", prepare)
 
     async def list(self, query: Query) -> object:
         """GET /v1/reservations: the newest 100, with `activeOnly=true` those that are still pending."""
         active_only = flag(query, "activeOnly")
         account_id = account_id_of(await self._access.named(query, said(query)))
         found = await self._house.desk.reservations.list(account_id, active_only=active_only, limit=MOST_ROWS)
-        return {"success": True, "reservations": [_shown(one) for one in found]}
+        return {
+            "success": True,
+            "reservations": [{**_shown(one), "createdAt": instant(one.created_at)} for one in found],
+        }
 
     async def confirm(self, query: Query) -> object:
         """POST /v1/reservations/confirm: charges what was really used, and releases the rest."""
-        actual = microcredits(query.body, "actualAmount", lowest=0)
-        reservation_id, account_id = self._named(query)
 
-        async def work(_operation_id: str) -> object:
-            ended = await self._house.desk.reservations.confirm(reservation_id, actual, account_id=account_id)
-            return {"success": True, "reservationId": ended.id, **_ended(ended)}
+        async def prepare() -> Work:
+            actual = microcredits(query.body, "actualAmount", lowest=0)
+            reservation_id, account_id = self._named(query)
 
-        return await self._once.answer(query, query.actor, "/v1/reservations/confirm", work)
+            async def work(_operation_id: str) -> object:
+                confirm = self._house.desk.reservations.confirm
+                return _ended(await confirm(reservation_id, actual, account_id=account_id))
+
+            return work
+
+        return await self._once.answer(query, "/v1/reservations/confirm", prepare)
 
     async def cancel(self, query: Query) -> object:
         """POST /v1/reservations/cancel: releases the hold, at no charge."""
-        reservation_id, account_id = self._named(query)
 
-        async def work(_operation_id: str) -> object:
-            ended = await self._house.desk.reservations.cancel(reservation_id, account_id=account_id)
-            return {"success": True, "reservationId": ended.id, **_ended(ended)}
+        async def prepare() -> Work:
+            reservation_id, account_id = self._named(query)
 
-        return await self._once.answer(query, query.actor, "/v1/reservations/cancel", work)
+            async def work(_operation_id: str) -> object:
+                return _ended(await self._house.desk.reservations.cancel(reservation_id, account_id=account_id))
+
+            return work
+
+        return await self._once.answer(query, "/v1/reservations/cancel", prepare)
 
     @staticmethod
     def _named(query: Query) -> tuple[str, str | None]:
@@ -95,18 +109,19 @@ def _shown(one: Reservation) -> dict[str, object]:
         "accountId": one.account_id,
         "amount": credits_number(one.amount_microcredits),
         "status": one.status,
-        "createdAt": instant(one.created_at),
         "expiresAt": instant(one.expires_at),
         "metadata": metadata,
     }
 
 
 def _ended(one: Reservation) -> dict[str, object]:
-    """What a reservation came to; the transaction of a charge is found by the call id in its metadata."""
+    """What a reservation came to, and the transaction of its charge where it has one."""
     actual = one.actual_microcredits or 0
     return {
+        "success": True,
+        "reservationId": one.id,
         "status": one.status,
-        "callId": one.call_id,
+        "transactionId": charge_id(one.call_id) if actual else None,
         "reservedAmount": credits_number(one.amount_microcredits),
         "actualAmount": credits_number(actual),
         "releasedAmount": credits_number(max(0, one.amount_microcredits - actual)),

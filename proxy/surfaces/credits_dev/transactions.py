@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.surfaces.credits_dev.access import Access
     from proxy.surfaces.credits_dev.accounts import Accounts
     from proxy.surfaces.house import House
-    from proxy.surfaces.once import Once
+    from proxy.surfaces.once import Once, Work
     from proxy.surfaces.vendor import Query
 
 _SIGNS = {"credit": 1, "debit": -1}
@@ -62,23 +62,27 @@ class Transactions:
     async def create(self, query: Query) -> object:
         """POST /v1/transactions/create: an adjustment of either sign; a debit never of more than is available."""
         query.administrator(FINANCE)
-        amount, kind = microcredits(query.body, "amount"), query.body.get("type")
-        if not isinstance(kind, str) or kind not in _SIGNS:
-            raise InvalidRequest("type must be credit or debit", param="type")
-        account_id = account_id_of(await self._access.named(query, query.body, FINANCE))
 
-        async def work(operation_id: str) -> object:
-            signed = _SIGNS[kind] * amount
-            entry = await self._accounts.credit(query, account_id, signed, ADJUSTMENT, operation_id)
-            return {"success": True, "transaction": _made(entry, notes_of(query.body))}
+        async def prepare() -> Work:
+            amount, kind = microcredits(query.body, "amount"), query.body.get("type")
+            if not isinstance(kind, str) or kind not in _SIGNS:
+                raise InvalidRequest("type must be credit or debit", param="type")
+            account_id = account_id_of(await self._access.named(query, query.body, FINANCE))
 
-        return await self._once.answer(query, query.actor, "/v1/transactions/create", work)
+            async def work(operation_id: str) -> object:
+                signed = _SIGNS[kind] * amount
+                entry = await self._accounts.credit(query, account_id, signed, ADJUSTMENT, operation_id)
+                return {"success": True, "transaction": _made(entry, notes_of(query.body))}
+
+            return work
+
+        return await self._once.answer(query, "/v1/transactions/create", prepare)
 
 
 def _made(entry: LedgerEntry, note: str) -> object:
     return _transaction(
+        f"txn_{entry.account_id.removeprefix('acct_')}_{entry.seq}",
         entry.account_id,
-        entry.seq,
         entry.amount_microcredits,
         {
             "description": entry.reason or entry.kind,
@@ -93,9 +97,13 @@ def _shown(row: Row) -> object:
     metadata = read_object((optional_text(row, "note") or "{}").encode())
     if row["call_id"] is not None:
         metadata["callId"] = row["call_id"]
+    account_id = text(row, "account_id")
+    identifier = f"txn_{account_id.removeprefix('acct_')}_{integer(row, 'seq')}"
+    if row["kind"] == "charge" and row["call_id"] is not None:
+        identifier = charge_id(text(row, "call_id"))
     return _transaction(
-        text(row, "account_id"),
-        integer(row, "seq"),
+        identifier,
+        account_id,
         integer(row, "amount_microcredits"),
         {
             "description": text(row, "reason") or text(row, "kind"),
@@ -106,9 +114,14 @@ def _shown(row: Row) -> object:
     )
 
 
-def _transaction(account_id: str, seq: int, amount_microcredits: int, more: dict[str, object]) -> object:
+def charge_id(call_id: str) -> str:
+    """The id of the transaction that charged a call."""
+    return f"txn_{call_id.replace('-', '')}"
+
+
+def _transaction(identifier: str, account_id: str, amount_microcredits: int, more: dict[str, object]) -> object:
     return {
-        "id": f"txn_{account_id.removeprefix('acct_')}_{seq}",
+        "id": identifier,
         "accountId": account_id,
         "type": "debit" if amount_microcredits < 0 else "credit",
         "amount": credits_number(abs(amount_microcredits)),

@@ -7,6 +7,7 @@ cost at the price book's rates, before any markup; cached tokens are a part of t
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy.accounts.administrators import FINANCE, Administrator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from proxy.sql.database import Row, Value
     from proxy.surfaces.credits_dev.access import Access
     from proxy.surfaces.house import House
-    from proxy.surfaces.once import Once
+    from proxy.surfaces.once import Once, Work
     from proxy.surfaces.vendor import Query
 
 CUSTOMER, SYSTEM = "customer", "system"
@@ -44,24 +45,24 @@ class UsageRecords:
 
     async def record(self, query: Query) -> object:
         """POST /v1/usage/record. The same `transactionId` again answers the first record and charges nothing."""
-        account_id = await self._recorded_for(query)
-        report = _report(query)
-        owner = query.actor if account_id is None else account_id
 
-        async def work(operation_id: str) -> object:
-            keyed = replace(report, idempotency_key=f"surface:{operation_id}")
-            recorded = await self._recorded(account_id, keyed)
-            return {
-                "success": True,
-                "usageRecord": {
-                    "id": recorded.id,
-                    "accountId": recorded.account_id,
-                    "modelId": recorded.model,
-                    "estimatedCostUsd": usd_number(recorded.cost_nano_usd),
-                },
-            }
+        async def prepare() -> Work:
+            account_id, report = await self._recorded_for(query), _report(query)
+            return partial(self._record, account_id, report)
 
-        return await self._once.answer(query, owner, "/v1/usage/record", work)
+        return await self._once.answer(query, "/v1/usage/record", prepare)
+
+    async def _record(self, account_id: str | None, report: UsageReport, operation_id: str) -> object:
+        recorded = await self._recorded(account_id, replace(report, idempotency_key=f"surface:{operation_id}"))
+        return {
+            "success": True,
+            "usageRecord": {
+                "id": recorded.id,
+                "accountId": recorded.account_id,
+                "modelId": recorded.model,
+                "estimatedCostUsd": usd_number(recorded.cost_nano_usd),
+            },
+        }
 
     async def list(self, query: Query) -> object:
         """GET /v1/usage: a list, or with `summary=true` the sums of everything that the filters let through."""
