@@ -5,10 +5,8 @@ import contextlib
 import hashlib
 import hmac
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +19,7 @@ from botocore.session import Session
 
 from proxy.providers.event_stream import write_frame
 from tests.support.installation import Installation
+from tests.support.threaded import PlainHandler, PlainServer
 
 KEY_ID, SECRET, REGION = "AKIDEXAMPLE", "secret-canary/with+signs", "eu-central-1"
 MODEL, ARN = "us.amazon.nova-micro-v1:0", "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.x-v1:0"
@@ -57,25 +56,20 @@ def event(kind: str, **members: Any) -> bytes:
     return write_frame(headers, json.dumps(members).encode())
 
 
-class Bedrock(ThreadingHTTPServer):
+class Bedrock(PlainServer):
     """Answers as Bedrock does; 403 for a signature that is not right."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(Answer)
         self.paths: list[str] = []
         self.credentials: list[str] = []
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
-
-class Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Answer(PlainHandler):
     server: Bedrock
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+    def serve(self) -> None:
+        body = self.read_body()
         self.server.paths.append(self.path)
         authorization = self.headers["authorization"]
         self.server.credentials.append(authorization.partition(" ")[0])
@@ -126,24 +120,17 @@ class Answer(BaseHTTPRequestHandler):
                 self.wfile.write(piece)
                 time.sleep(pause_s)  # AWS sends its frames apart, and each must pass at once
 
-    def log_message(self, *_: Any) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def bedrock() -> Iterator[Bedrock]:
     with Bedrock() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
 def farebox(tmp_path_factory: pytest.TempPathFactory, bedrock: Bedrock) -> Iterator[Installation]:
-    extra = _PROVIDERS.format(url=bedrock.url, region=REGION, key_id=KEY_ID, secret=SECRET, model=MODEL, arn=ARN)
-    with Installation(tmp_path_factory.mktemp("farebox"), bedrock.url, extra=extra) as running:
+    extra = _PROVIDERS.format(url=bedrock.origin, region=REGION, key_id=KEY_ID, secret=SECRET, model=MODEL, arn=ARN)
+    with Installation(tmp_path_factory.mktemp("farebox"), bedrock.origin, extra=extra) as running:
         yield running
         running.audit()
 

@@ -1,11 +1,9 @@
 """Vertex AI and the Gemini API behind a running Farebox: whose token, whose project and which answer, in both framings."""
 
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,6 +15,7 @@ from google.auth import jwt
 
 from tests.support.installation import Installation
 from tests.support.processes import until
+from tests.support.threaded import PlainHandler, PlainServer
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PUBLIC = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -60,25 +59,20 @@ def chunk(text: str, finish: str | None = None) -> dict[str, Any]:
     return {"candidates": [candidate], "usageMetadata": USAGE}
 
 
-class Google(ThreadingHTTPServer):
+class Google(PlainServer):
     """Both APIs and the token endpoint."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(Answer)
         self.seen: list[tuple[str, str | None, str | None]] = []
         self.tokens = 0
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
-
-class Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Answer(PlainHandler):
     server: Google
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+    def serve(self) -> None:
+        body = self.read_body()
         if self.path == "/token":
             jwt.decode(parse_qs(body.decode())["assertion"][0], certs=PUBLIC)
             self.server.tokens += 1
@@ -101,9 +95,6 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: Any) -> None:
-        pass
-
 
 def stream() -> list[dict[str, Any]]:
     return [chunk("Hel"), chunk("lo", "STOP")]
@@ -112,11 +103,7 @@ def stream() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def google() -> Iterator[Google]:
     with Google() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +111,9 @@ def farebox(tmp_path_factory: pytest.TempPathFactory, google: Google) -> Iterato
     directory: Path = tmp_path_factory.mktemp("farebox")
     file = directory / "account.json"
     account = {"type": "service_account", "client_email": "meter@ours.iam", "private_key_id": "1"}
-    file.write_text(json.dumps(account | {"private_key": PRIVATE, "token_uri": f"{google.url}/token"}))
-    extra = _PRICES + _PROVIDERS.format(url=google.url, file=file)
-    with Installation(directory, google.url, extra=extra) as running:
+    file.write_text(json.dumps(account | {"private_key": PRIVATE, "token_uri": f"{google.origin}/token"}))
+    extra = _PRICES + _PROVIDERS.format(url=google.origin, file=file)
+    with Installation(directory, google.origin, extra=extra) as running:
         yield running
         running.audit()
 

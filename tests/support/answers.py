@@ -1,6 +1,7 @@
 """Answers fed to meters: whole, as events, in pieces; and figures that no provider could mean."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from proxy.providers.dialect import JSON, SSE, Ask, Meter, Operation
@@ -17,6 +18,10 @@ def event(kind: str | None = None, **members: Any) -> bytes:
     body = {"type": kind, **members} if kind else members
     name = f"event: {kind}\n" if kind else ""
     return f"{name}data: {json.dumps(body)}\n\n".encode()
+
+
+ODDMENTS = [event("error", error={}), b"data: [DONE]\n\n", b"\r", b": x\n\n", b"data: {"]
+"""What may stand between the events of a stream, whole or torn."""
 
 
 def play(meter: Meter, *pieces: bytes) -> bytes:
@@ -39,6 +44,14 @@ def streamed(operation: Operation, *events: bytes, ask: Ask | None = None, by: i
     pieces = [whole] if by is None else [whole[at : at + by] for at in range(0, len(whole), by)]
     assert play(meter, *pieces) == whole
     return meter
+
+
+def cuts_change_nothing(operation: Operation, whole: bytes, at: list[int]) -> None:
+    """A stream that is cut at these places is relayed as it came and read as it is in one piece."""
+    places = [0, *sorted({place for place in at if place < len(whole)}), len(whole)]
+    cut = operation.meter(Ask(model="m", stream=True), SSE)
+    assert play(cut, *[whole[start:end] for start, end in pairwise(places)]) == whole
+    assert state(cut) == state(streamed(operation, whole))
 
 
 def state(meter: Meter) -> tuple[Any, ...]:

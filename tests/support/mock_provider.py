@@ -6,11 +6,12 @@ What it does is asked for in the request body's member `mock`, which Farebox pas
 
 import asyncio
 import json
-import threading
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+
+from tests.support.threaded import WebServer
 
 PROVIDER_KEY = "provider-key-canary-5f1d"
 INPUT_TOKENS = 7
@@ -27,47 +28,18 @@ class Received:
     body: dict[str, Any] = field(default_factory=dict)
 
 
-class MockProvider:
+class MockProvider(WebServer):
     """Serves OpenAI chat completions and Anthropic messages until the block ends; `url` has no path."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.received: list[Received] = []
         self.finished = 0
         self.dropped = 0
         self.open = 0
-        self.url = ""
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
-        self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._runner.cleanup())
-        self._loop.close()
-
-    async def _start(self) -> None:
-        app = web.Application(client_max_size=2**28)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_post("/v1/messages", self._messages)
-        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.5)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        server = site._server
-        assert isinstance(server, asyncio.Server)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/v1/chat/completions", self._chat), web.post("/v1/messages", self._messages)]
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, _chat_plain, _chat_events)

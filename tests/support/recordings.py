@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,32 +43,36 @@ def exchanges() -> tuple[Exchange, ...]:
 @cache
 def every_exchange() -> tuple[Exchange, ...]:
     """All recorded exchanges; skips the test where the recordings are not there."""
+    return tuple(_exchange(row) for row in rows())
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """The recordings as they are written down, one after another; skips the test where they are not there."""
     folder = os.environ.get("FAREBOX_RECORDINGS", "")
     file = Path(folder) / "provider-exchanges.jsonl.gz"
     if not folder or not file.exists():
         pytest.skip("FAREBOX_RECORDINGS does not name a folder with provider-exchanges.jsonl.gz")
-    return tuple(_read(file))
-
-
-def _read(file: Path) -> Iterator[Exchange]:
     with gzip.open(file, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            headers = {name.lower(): value for name, value in row["response_headers"].items()}
-            request, response = row["request"], row["response"]
-            yield Exchange(
-                id=row["id"],
-                host=row["host"],
-                path=row["path"],
-                status=int(row["status"]),
-                content_type=headers.get("content-type", ""),
-                request=_bytes(request),
-                response=_bytes(response),
-                binary=not (isinstance(request, str) and isinstance(response, str)),
-            )
+        yield from map(json.loads, lines)
 
 
-def _bytes(body: str | dict[str, str] | None) -> bytes:
+def _exchange(row: dict[str, Any]) -> Exchange:
+    headers = {name.lower(): value for name, value in row["response_headers"].items()}
+    request, response = row["request"], row["response"]
+    return Exchange(
+        id=row["id"],
+        host=row["host"],
+        path=row["path"],
+        status=int(row["status"]),
+        content_type=headers.get("content-type", ""),
+        request=body_of(request),
+        response=body_of(response),
+        binary=not (isinstance(request, str) and isinstance(response, str)),
+    )
+
+
+def body_of(body: str | dict[str, str] | None) -> bytes:
+    """A body as it was on the wire, from how it is written down: as text, or in base64."""
     if body is None:
         return b""
     return body.encode() if isinstance(body, str) else base64.b64decode(body["b64"])

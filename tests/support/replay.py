@@ -6,18 +6,15 @@ was recorded: method, path, query and body, but for the usage that Farebox asks 
 """
 
 import asyncio
-import base64
-import gzip
 import json
-import os
 import random
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any, Self
 
-import pytest
 from aiohttp import web
+
+from tests.support.recordings import body_of, rows
 
 _PIECES = (1, 2, 3, 17, 200, 1460, 4096, 65536)
 _PAUSE_EVERY = 8  # pieces: between pauses the system may join what was written apart
@@ -67,16 +64,11 @@ class Recorded:
 @cache
 def recordings() -> tuple[Recorded, ...]:
     """Every recorded exchange; skips the test where the recordings are not there."""
-    folder = os.environ.get("FAREBOX_RECORDINGS", "")
-    file = Path(folder) / "provider-exchanges.jsonl.gz"
-    if not folder or not file.exists():
-        pytest.skip("FAREBOX_RECORDINGS does not name a folder with provider-exchanges.jsonl.gz")
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        return tuple(_recorded(json.loads(line)) for line in lines)
+    return tuple(_recorded(row) for row in rows())
 
 
 def _recorded(row: dict[str, Any]) -> Recorded:
-    method, request, response = row["method"].upper(), _bytes(row["request"]), _bytes(row["response"])
+    method, request, response = row["method"].upper(), body_of(row["request"]), body_of(row["response"])
     stand_in = method == "POST" and not _is_json(request)
     asked = {name.lower(): value for name, value in row["request_headers"].items()}
     return Recorded(
@@ -105,12 +97,6 @@ def _is_json(body: bytes) -> bool:
 def _stand_in(response: bytes) -> bytes:
     """A request that this answer could be for, in the dialects whose requests were lost (OpenAI's chat and Bedrock's)."""
     return json.dumps({"model": json.loads(response).get("model", ""), "messages": []}).encode()
-
-
-def _bytes(body: str | dict[str, str] | None) -> bytes:
-    if body is None:
-        return b""
-    return body.encode() if isinstance(body, str) else base64.b64decode(body["b64"])
 
 
 @dataclass

@@ -5,11 +5,11 @@ stream, with 7 input tokens and 5 of output.
 """
 
 import json
-import threading
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, Self
+from typing import Any
+
+from tests.support.threaded import PlainHandler, PlainServer
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 
@@ -41,47 +41,33 @@ class Asked:
         return json.loads(self.body)
 
 
-class ScriptedProvider:
+class ScriptedProvider(PlainServer):
     """Serves until the block ends. The base URL of a provider is `url(name)` and what its SDK adds."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self.scripts: defaultdict[str, deque[Answer]] = defaultdict(deque)
-        handler = type("Handler", (_Handler,), {"provider": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Handler)
 
     def url(self, name: str) -> str:
         """Where a provider is."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{name}"
+        return f"{self.origin}/{name}"
 
     def by_provider(self) -> list[str]:
         """Who was asked, in order."""
         return [one.provider for one in self.asked]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    provider: ClassVar[ScriptedProvider]
-    protocol_version = "HTTP/1.1"
+class _Handler(PlainHandler):
+    server: ScriptedProvider
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
         name, _, rest = self.path[1:].partition("/")
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        asked = Asked(name, self.command, f"/{rest}", {k.lower(): v for k, v in self.headers.items()}, body)
-        self.provider.asked.append(asked)
-        script = self.provider.scripts[name]
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        asked = Asked(name, self.command, f"/{rest}", headers, self.read_body())
+        self.server.asked.append(asked)
+        script = self.server.scripts[name]
         self._answer(script.popleft() if script else _completion(asked))
-
-    do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _serve  # noqa: N815 - http.server finds them by these names
 
     def _answer(self, answer: Answer) -> None:
         if answer.hang_up:
@@ -96,9 +82,6 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.break_off is not None:
             self.wfile.flush()
             self.close_connection = True
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is said on standard error."""
 
 
 def _completion(asked: Asked) -> Answer:

@@ -10,8 +10,9 @@ import asyncio
 import base64
 import contextlib
 import json
-import threading
-from typing import Any, Self
+from typing import Any
+
+from tests.support.threaded import LoopServer
 
 Step = list[Any]
 
@@ -65,40 +66,22 @@ def chunk(data: bytes) -> bytes:
 LAST = b"0\r\n\r\n"
 
 
-class SteppingProvider:
+class SteppingProvider(LoopServer):
     """`url` has no path; `open` counts connections with a request in progress, `closed_early` those that Farebox closed."""
 
     def __init__(self) -> None:
-        self.url = ""
+        super().__init__()
         self.open = 0
         self.closed_early = 0
         self.bodies: list[dict[str, Any]] = []
         self.plays: dict[str, list[Step]] = {}
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
+    async def listen(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        self._ready.set()
-        self._loop.run_forever()
-        server.close()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.close()
+    async def leave(self) -> None:
+        self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):

@@ -6,13 +6,14 @@ So that a test can hold what a client got against what the upstream sent in that
 import asyncio
 import contextlib
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 from aiohttp import web
+
+from tests.support.threaded import WebServer
 
 _PASSED_ON = ("content-type", "content-length", "retry-after")
 
@@ -42,47 +43,23 @@ class Tapped:
                 yield line.removeprefix(b"data: ")
 
 
-class Tap:
+class Tap(WebServer):
     """Listens on a port of its own, in a thread, until the block ends; `url` has no path, `calls` has the newest call last."""
 
     def __init__(self, upstream_url: str) -> None:
-        self.url = ""
+        super().__init__()
         self.calls: list[Tapped] = []
         self._upstream_url = upstream_url
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/{path:.*}", self._pass_on)]
 
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._start())
-        self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._stop())
-        self._loop.close()
-
-    async def _start(self) -> None:
+    async def listen(self) -> None:
         self._session = aiohttp.ClientSession(auto_decompress=False)
-        app = web.Application(client_max_size=2**28)
-        app.router.add_post("/{path:.*}", self._pass_on)
-        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.5)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        server = site._server
-        assert isinstance(server, asyncio.Server)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await super().listen()
 
-    async def _stop(self) -> None:
-        await self._runner.cleanup()
+    async def leave(self) -> None:
+        await super().leave()
         await self._session.close()
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:

@@ -1,5 +1,4 @@
 import json
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -7,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.errors import InvalidRequest
-from proxy.providers.dialect import SSE, Ask, Head
+from proxy.providers.dialect import Head
 from proxy.providers.openai_images import ANOTHER_MODEL, UNFINISHED, ImageEdits, ImageGenerations, ImageVariations
-from tests.support.answers import HOSTILE, event, plain, play, state, streamed
+from tests.support.answers import HOSTILE, ODDMENTS, cuts_change_nothing, event, plain, streamed
 from tests.support.forms import FORM, form
 
 IMAGES, EDITS = ImageGenerations(), ImageEdits()
@@ -225,22 +224,9 @@ def test_an_image_of_many_megabytes_is_read_to_its_usage() -> None:
     assert meter.usage.counters == COUNTERS
 
 
-PARTS = [
-    PARTIAL,
-    COMPLETED,
-    event("error", error={}),
-    b"data: [DONE]\n\n",
-    b"\r",
-    b": x\n\n",
-    b"data: {",
-    b'data: {"type":5}\n\n',
-]
+PARTS = [PARTIAL, COMPLETED, b'data: {"type":5}\n\n', *ODDMENTS]
 
 
 @given(st.lists(st.sampled_from(PARTS), max_size=8), st.lists(st.integers(0, 1500), max_size=8))
 def test_the_cuts_of_a_stream_change_nothing(parts: list[bytes], at: list[int]) -> None:
-    whole = b"".join(parts)
-    places = [0, *sorted({place for place in at if place < len(whole)}), len(whole)]
-    cut = IMAGES.meter(Ask(model="m", stream=True), SSE)
-    assert play(cut, *[whole[start:end] for start, end in pairwise(places)]) == whole
-    assert state(cut) == state(streamed(IMAGES, whole))
+    cuts_change_nothing(IMAGES, b"".join(parts), at)

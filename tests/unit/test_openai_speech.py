@@ -1,5 +1,4 @@
 import json
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -8,9 +7,8 @@ from hypothesis import strategies as st
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.pricing import Price, Tariff, Unpriced
-from proxy.providers.dialect import SSE, Ask
 from proxy.providers.openai_speech import UNTOLD, Speech
-from tests.support.answers import HOSTILE, event, play, state, streamed
+from tests.support.answers import HOSTILE, ODDMENTS, cuts_change_nothing, event, streamed
 
 SPEECH = Speech()
 DELTA = event("speech.audio.delta", audio="UklGRg==")
@@ -115,22 +113,9 @@ def test_hostile_figures_are_not_believed(name: str, value: str) -> None:
     assert meter.flag is not None
 
 
-PARTS = [
-    DELTA,
-    DONE,
-    event("error", error={}),
-    b"data: [DONE]\n\n",
-    b"\r",
-    b": x\n\n",
-    b"data: {",
-    DONE.replace(b"\n", b"\r\n"),
-]
+PARTS = [DELTA, DONE, DONE.replace(b"\n", b"\r\n"), *ODDMENTS]
 
 
 @given(st.lists(st.sampled_from(PARTS), max_size=8), st.lists(st.integers(0, 1000), max_size=8))
 def test_the_cuts_of_a_stream_change_nothing(parts: list[bytes], at: list[int]) -> None:
-    whole = b"".join(parts)
-    places = [0, *sorted({place for place in at if place < len(whole)}), len(whole)]
-    cut = SPEECH.meter(Ask(model="m", stream=True), SSE)
-    assert play(cut, *[whole[start:end] for start, end in pairwise(places)]) == whole
-    assert state(cut) == state(streamed(SPEECH, whole))
+    cuts_change_nothing(SPEECH, b"".join(parts), at)

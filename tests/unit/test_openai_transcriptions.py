@@ -1,6 +1,5 @@
 import io
 import wave
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -8,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.errors import InvalidRequest
-from proxy.providers.dialect import SSE, Ask, Head, Meter
+from proxy.providers.dialect import Head, Meter
 from proxy.providers.openai_transcriptions import UNTOLD, Transcriptions, Translations
-from tests.support.answers import HOSTILE, event, plain, play, state, streamed
+from tests.support.answers import HOSTILE, ODDMENTS, cuts_change_nothing, event, plain, streamed
 from tests.support.forms import FORM, form
 
 TRANSCRIPTIONS = Transcriptions()
@@ -153,22 +152,9 @@ def test_a_stream_tells_its_usage_at_its_end() -> None:
     assert (failed.error, failed.flag) == (True, None)
 
 
-PARTS = [
-    DELTA,
-    DONE,
-    event("error", error={}),
-    b"data: [DONE]\n\n",
-    b"\r",
-    b": x\n\n",
-    b"data: {",
-    DONE.replace(b"\n", b"\r\n"),
-]
+PARTS = [DELTA, DONE, DONE.replace(b"\n", b"\r\n"), *ODDMENTS]
 
 
 @given(st.lists(st.sampled_from(PARTS), max_size=8), st.lists(st.integers(0, 1000), max_size=8))
 def test_the_cuts_of_a_stream_change_nothing(parts: list[bytes], at: list[int]) -> None:
-    whole = b"".join(parts)
-    places = [0, *sorted({place for place in at if place < len(whole)}), len(whole)]
-    cut = TRANSCRIPTIONS.meter(Ask(model="m", stream=True), SSE)
-    assert play(cut, *[whole[start:end] for start, end in pairwise(places)]) == whole
-    assert state(cut) == state(streamed(TRANSCRIPTIONS, whole))
+    cuts_change_nothing(TRANSCRIPTIONS, b"".join(parts), at)
