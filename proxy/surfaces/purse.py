@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxy.sql.database import integer, optional_integer, text
+from proxy.accounts.grants import LIVE
 from proxy.surfaces.numbers import usd_nano_of_microcredits
 
 if TYPE_CHECKING:
     from proxy.surfaces.house import House
 
 MOST_GRANTS = 1000
-_LIVE = "live"
+_NEVER_GIVEN = frozenset({"pending", "refused"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +61,14 @@ class Coupon:
 
 async def coupons_of(house: House, account_id: str) -> list[Coupon]:
     """The account's newest grants, at most 1000, with what is left of each. Raises Unavailable."""
-    rows = await house.database.fetch(
-        "list_grants", account_id=account_id, before_created_at=2**62, before_id="", row_limit=MOST_GRANTS
-    )
     return [
         Coupon(
-            id=text(row, "id"),
-            given_microcredits=integer(row, "amount_microcredits"),
-            left_microcredits=integer(row, "remaining_microcredits") if row["status"] == _LIVE else 0,
-            created_at=integer(row, "created_at"),
-            expires_at=optional_integer(row, "expires_at"),
+            id=grant.id,
+            given_microcredits=grant.amount_microcredits,
+            left_microcredits=grant.remaining_microcredits if grant.status == LIVE else 0,
+            created_at=grant.created_at,
+            expires_at=grant.expires_at,
         )
-        for row in rows
+        for grant in await house.desk.grants.list(account_id, limit=MOST_GRANTS)
+        if grant.status not in _NEVER_GIVEN
     ]
