@@ -121,14 +121,24 @@ def tier_of(document: bytes | bytearray) -> str | None:
 
 
 def with_limit(body: bytes, limit: int) -> bytes:
-    """The body, every limit in it at most `limit`, and with one where it had none; for a body that was read."""
+    """The body, every limit in it at most `limit`, and with one where it had none; for a body that was read.
+
+    A null in a model's own words, which could stand for the most that the model can write, becomes the largest limit that
+    holds: 0 is a limit, and asks for less than that.
+    """
     top = _OBJECT.decode(body)
+    asked = output_limit(top)
+    most = limit if asked is None else min(asked, limit)
     own, inference = (_object(top, name) for name in ("additionalModelRequestFields", "inferenceConfig"))
-    lowered = {name: min(limit, _LIMIT.decode(own[name]) or limit) for name in own.keys() & set(_OWN_LIMITS)}
+    lowered = {name: _lowered(own[name], most) for name in own.keys() & set(_OWN_LIMITS)}
     if lowered:
         top["additionalModelRequestFields"] = msgspec.Raw(msgspec.json.encode({**own, **lowered}))
-    given = _LIMIT.decode(inference.get("maxTokens", _NULL))
-    if given is not None or not lowered:
-        inference_limit = limit if given is None else min(given, limit)
-        top["inferenceConfig"] = msgspec.Raw(msgspec.json.encode({**inference, "maxTokens": inference_limit}))
+    given = inference.get("maxTokens", _NULL)
+    if bytes(given) != b"null" or not lowered:
+        top["inferenceConfig"] = msgspec.Raw(msgspec.json.encode({**inference, "maxTokens": _lowered(given, most)}))
     return msgspec.json.encode(top)
+
+
+def _lowered(given: msgspec.Raw, most: int) -> int:
+    asked = _LIMIT.decode(given)
+    return most if asked is None else min(asked, most)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Coroutine
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,9 @@ from proxy.providers import estimates, reading, shortening
 from proxy.providers.clamping import Clamps
 from proxy.providers.dialect import BILLED, Ask, Head, Operation
 from proxy.providers.multipart import Form, is_multipart, read_form, with_field
+from proxy.providers.openai_moderations import DEFAULT_MODEL
+from proxy.providers.rows import Names
+from proxy.providers.token_limits import given_names
 from tests.fuzz.answers import DIALECTS, operations
 from tests.fuzz.control import Control
 from tests.fuzz.expect import sound_ask
@@ -62,10 +65,15 @@ def _request(dialect: str, data: bytes) -> None:
     assert read(operation, bytearray(body), head) == ask
     _agrees(operation, body, head, ask)
     _sent(operation, body, head, ask)
-    if isinstance(operation, Clamps) and operation.billing == BILLED:
-        _clamped(operation, body, head, ask, limit)
+    if _clamps(operation):
+        _clamped(operation, body, head, ask, limit)  # type: ignore[arg-type]
     assert isinstance(operation.prompt_text(body), str)
     _estimated(operation, body, _COUNTED[limit % len(_COUNTED)])
+
+
+@cache
+def _clamps(operation: Operation) -> bool:
+    return isinstance(operation, Clamps) and operation.billing == BILLED
 
 
 def head_of(operation: Operation, body: bytes, model: str, query: str, control: Control) -> Head:
@@ -112,7 +120,9 @@ def _agrees(operation: Operation, body: bytes, head: Head, ask: Ask) -> None:
     assert pairs is not None, "what was read is JSON to others, too"
     assert not ask.stream or sum(key.casefold() == "stream" for key, _ in pairs) <= 1
     if operation.dialect in _NAMED_IN_BODY and ask.model:
-        assert [value for key, value in pairs if key.casefold() == "model"] in ([ask.model], [])  # some have a default
+        named = [value for key, value in pairs if key.casefold() == "model"]
+        # Moderations have a default, which null asks for as well.
+        assert named == [ask.model] or (named in ([], [None]) and ask.model == DEFAULT_MODEL), (named, ask.model)
 
 
 def _sent(operation: Operation, body: bytes, head: Head, ask: Ask) -> None:
@@ -151,12 +161,13 @@ _MODEL_PARTS = frozenset(("model", "tuned_model", "endpoint"))
 
 
 def _clamped(operation: Clamps, body: bytes, head: Head, ask: Ask, limit: int) -> None:
-    for names in _OBEYED:
-        again = operation.read(operation.clamp(body, limit, names), head)  # type: ignore[attr-defined]
-        assert again.output_limit is not None
-        assert again.output_limit <= limit
+    names: Names = _OBEYED[limit % len(_OBEYED)] if operation.dialect == "openai" else None  # type: ignore[attr-defined]
+    again = operation.read(operation.clamp(body, limit, names), head)  # type: ignore[attr-defined]
+    assert again.output_limit is not None
+    assert again.output_limit <= limit
+    if names is None or given_names(body) <= set(names):  # what is asked for under another name bounds nothing
         assert ask.output_limit is None or again.output_limit <= max(ask.output_limit, 1)
-        assert (again.model, again.stream, again.choices) == (ask.model, ask.stream, ask.choices)
+    assert (again.model, again.stream, again.choices) == (ask.model, ask.stream, ask.choices)
 
 
 _COUNTED = ("gpt-4o-mini", "gpt-5", "claude-sonnet-4-5", "gemini-2.5-flash", "mistral-large", "gpt-4")
@@ -170,13 +181,21 @@ class _Counter:
         return -(-len(text) // 4)
 
 
+_COUNTER = _Counter()
+_read_once = lru_cache(maxsize=1)(estimates.read_prompt)  # what it finds is immutable, and three times asked for
+
+
 def _estimated(operation: Operation, body: bytes, model: str) -> None:
     """The input can be counted, and a finer bound of it is one below the bytes."""
-    if estimates.read_prompt(body) is None:
-        return
-    assert _awaited(estimates.count_input(_Counter(), operation, body, model)) >= 0
-    bound = _awaited(estimates.refined_input_bound(_Counter(), body, model))
-    assert bound is None or 0 <= bound < len(body)
+    usual, estimates.read_prompt = estimates.read_prompt, _read_once
+    try:
+        if _read_once(body) is None:
+            return
+        assert _awaited(estimates.count_input(_COUNTER, operation, body, model)) >= 0
+        bound = _awaited(estimates.refined_input_bound(_COUNTER, body, model))
+        assert bound is None or 0 <= bound < len(body)
+    finally:
+        estimates.read_prompt = usual
 
 
 def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -13,25 +13,32 @@ T = TypeVar("T")
 class Control:
     """Takes bytes from the front of an input; where it is used up, zeros follow."""
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ("_at", "_data", "_size")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._size = len(data)
         self._at = 0
 
     def byte(self) -> int:
         """The next byte."""
         at = self._at
         self._at = at + 1
-        return self._data[at] if at < len(self._data) else 0
+        return self._data[at] if at < self._size else 0
 
     def short(self) -> int:
         """The next two bytes."""
-        return self.byte() << 8 | self.byte()
+        at = self._at
+        self._at = at + 2
+        if self._at <= self._size:
+            return self._data[at] << 8 | self._data[at + 1]
+        return self._data[at] << 8 if at < self._size else 0
 
     def pick(self, choices: Sequence[T]) -> T:
         """One of at most 256 choices."""
-        return choices[self.byte() % len(choices)]
+        at = self._at
+        self._at = at + 1
+        return choices[self._data[at] % len(choices)] if at < self._size else choices[0]
 
     def rest(self) -> bytes:
         """What is left of the input."""
@@ -48,13 +55,13 @@ class Cuts:
         self._places = (control.short(), control.short(), control.short())
         self._step = 0 if kind == 0 else 1 if kind == 1 else 2 + self._places[0] % 61 if kind < 4 else -1
 
-    def of(self, body: bytes, most: int = 48) -> list[bytes]:
-        """The pieces, at most about `most` of them, none of them empty."""
+    def of(self, body: bytes, most: int = 24) -> list[bytes]:
+        """The pieces, fewer than twice `most` of them where each is one byte, else a third of that; none of them empty."""
         size = len(body)
         if not size or not self._step:
             return [body] if size else []
         if self._step > 0:
-            step = max(self._step, size // most)
+            step = max(self._step, size // most if self._step == 1 else 3 * size // most)
             return [body[at : at + step] for at in range(0, size, step)]
         places = sorted({0, size, *(place % (size + 1) for place in self._places)})
         return [body[start:end] for start, end in pairwise(places)]

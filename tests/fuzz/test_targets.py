@@ -8,11 +8,21 @@ from tests.fuzz.running import fuzz, run_here
 from tests.fuzz.targets import TARGETS
 
 RUNS = 2_000
+# Inputs that long runs have failed at, as they were left.
+FOUND = [
+    ("openai-requests", b'\n)"alloy"\n);'),  # a moderation with `"model":null`
+    ("bedrock-requests", b"\x15\0\0\x01\xff\xff\0on" + b"\xff" * 106),  # a limit of 0 in a model's own words
+]
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_input_breaks_it(name: str) -> None:
     run_here(name, RUNS, seed=1)
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND)
+def test_what_was_found_stays_mended(name: str, data: bytes) -> None:
+    TARGETS[name].load()(data)
 
 
 def test_the_fuzzer_runs(tmp_path: Path) -> None:

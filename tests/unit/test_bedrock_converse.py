@@ -370,6 +370,18 @@ def test_a_plain_answer_of_another_kind_is_told() -> None:
             {"additionalModelRequestFields": {"max_tokens": 9}, "inferenceConfig": {"maxTokens": None}},
             {"additionalModelRequestFields": {"max_tokens": 9}, "inferenceConfig": {"maxTokens": None}},
         ),
+        (  # 0 is a limit, and no word for none
+            {"additionalModelRequestFields": {"max_tokens": 0}, "inferenceConfig": {"maxTokens": 5}},
+            {"additionalModelRequestFields": {"max_tokens": 0}, "inferenceConfig": {"maxTokens": 5}},
+        ),
+        (  # whichever of the two the model believes
+            {"additionalModelRequestFields": {"max_tokens": None}, "inferenceConfig": {"maxTokens": 5}},
+            {"additionalModelRequestFields": {"max_tokens": 5}, "inferenceConfig": {"maxTokens": 5}},
+        ),
+        (
+            {"additionalModelRequestFields": {"max_tokens": None}},
+            {"additionalModelRequestFields": {"max_tokens": 50}},
+        ),
     ],
 )
 def test_a_limit_is_lowered_or_set_and_nothing_else(body: dict[str, Any], expected: dict[str, Any]) -> None:
