@@ -8,6 +8,7 @@ Errors are not kept: a request that failed may be repeated when its reason is go
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,13 +20,11 @@ from proxy.sql.database import integer, optional_text, text
 from proxy.surfaces.vendor import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from proxy.sql.database import Database, Row
     from proxy.surfaces.vendor import Query
 
-    Work = Callable[[str], Awaitable[object]]
-    Prepare = Callable[[], Awaitable[Work]]
+Work = Callable[[str], Awaitable[object]]
+Prepare = Callable[[], Awaitable[Work]]
 
 MAX_KEY = 255
 _OWN_KEYS = "farebox:"

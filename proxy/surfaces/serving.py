@@ -135,7 +135,11 @@ class Surfaces:
         key = vendor.credential(exchange)
         if vendor.administrators and kind_of(key) is None:
             return await self._house.administrators.identify(key)
-        return await self._house.caller(key, vendor.kind)
+        caller = await self._house.caller(key, vendor.kind)
+        if caller.reach is not None:
+            # The data listener does not tell addresses yet: a key that is confined to networks is in none of them here.
+            caller.reach.check(exchange.path, "")
+        return caller
 
     async def _read_body(self, exchange: Exchange) -> dict[str, object]:
         body = await exchange.read_body(MAX_BODY_BYTES, self._house.config.server.body_timeout_s)
