@@ -111,7 +111,8 @@ async def release_hold(call: Call) -> Released:
     body: Release = call.body
     account = await call.directory.account(call.parts["account"])
     call_id = call.parts["call"]
-    change = Change(call.actor, "hold.release", call_id[:128], {"account_id": account.id}, {"charge": body.charge})
+    await call.office.open_holds.check(account.id, call_id)
+    change = Change(call.actor, "hold.release", call_id, {"account_id": account.id}, {"charge": body.charge})
     await note(call.office.database, change, call.office.clock.now_ms())
     ended = await call.office.open_holds.release(account.id, call_id, body.charge)
     return Released(

@@ -10,6 +10,7 @@ from typing import Any
 
 from proxy.core.errors import NotFound
 from proxy.core.outcomes import EXPIRED, Ended
+from proxy.ledger.credit_scripts import OPEN, CreditScripts
 from proxy.ledger.encoding import check_amount
 from proxy.ledger.keys import MAX_ID_LENGTH, Partition, check_id
 from proxy.ledger.ledger import Ledger
@@ -48,6 +49,7 @@ class OpenHolds:
     def __init__(self, runner: ScriptRunner, ledger: Ledger) -> None:
         self._runner = runner
         self._ledger = ledger
+        self._scripts = CreditScripts(ledger, runner)
 
     async def page(
         self, partition: Partition, *, limit: int, place: Place = BEGINNING, account_id: str = ""
@@ -64,14 +66,23 @@ class OpenHolds:
                 break
         return HoldPage(tuple(found), place)
 
+    async def check(self, account_id: str, call_id: str) -> None:
+        """Raises NotFound where the account has no open hold of this call."""
+        try:
+            check_id(call_id, "call_id")
+        except ValueError as error:
+            raise _no_hold(call_id) from error
+        found = (await self._scripts.standing(account_id, [call_id]))[0]
+        if found is None or found.state != OPEN:
+            raise _no_hold(call_id)
+
     async def release(self, account_id: str, call_id: str, policy: str) -> Ended:
-        """Ends one hold now, charged by `policy` (checkpoint, hold, free). Raises NotFound where the account has none of the call."""
-        partition = self._ledger.partition_of(account_id)
-        if len(call_id) <= MAX_ID_LENGTH and call_id.isascii() and await self._make_due(partition, account_id, call_id):
+        """Ends one hold now, charged by `policy` (checkpoint, hold, free). Raises NotFound as `check` does."""
+        if await self._make_due(account_id, call_id):
             ended = await self._ledger.expire(account_id, call_id, policy)
             if isinstance(ended, Ended) and ended.state == EXPIRED:
                 return ended
-        raise NotFound(f"There is no open hold {call_id[:MAX_ID_LENGTH]!r}.", code="hold_not_found")
+        raise _no_hold(call_id)
 
     async def _look(self, partition: Partition, place: Place, wanted: int, account_id: str) -> Sequence[Any]:
         deadline, call_id = place
@@ -80,14 +91,16 @@ class OpenHolds:
         reply: Sequence[Any] = await self._runner.run(load("open_holds"), (partition.epoch, partition.deadlines), args)
         return reply
 
-    async def _make_due(self, partition: Partition, account_id: str, call_id: str) -> bool:
-        try:
-            hold = partition.hold(check_id(call_id, "call_id"))
-        except ValueError:
-            return False
+    async def _make_due(self, account_id: str, call_id: str) -> bool:
+        partition = self._ledger.partition_of(account_id)
+        hold = partition.hold(check_id(call_id, "call_id"))
         keys = (partition.epoch, partition.account(check_id(account_id, "account_id")), hold, partition.deadlines)
         reply = await self._runner.run(load("due_now"), keys, (self._ledger.epoch.encode(), call_id, account_id))
         return bool(reply[0] == b"due")
+
+
+def _no_hold(call_id: str) -> NotFound:
+    return NotFound(f"There is no open hold {call_id[:MAX_ID_LENGTH]!r}.", code="hold_not_found")
 
 
 def _holds(reply: Sequence[Any]) -> list[OpenHold]:

@@ -2,8 +2,6 @@
 
 import concurrent.futures
 import json
-import urllib.error
-import urllib.request
 from typing import Any
 
 import pytest
@@ -11,20 +9,9 @@ import pytest
 from tests.support.admin_api import AdminApi, Answer
 from tests.support.installation import MODEL, Installation
 from tests.support.processes import until
+from tests.support.small_call import call
 
 TURNED = "\u05e9\u05dc\u05d5\u05dd \u202b\u05e2\u05d5\u05dc\u05dd"  # Hebrew, with a mark that turns the writing round
-
-
-def call(farebox: Installation, key: str, path: str = "/v1/chat/completions") -> int:
-    """The status of a small call with this key."""
-    body = json.dumps({"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}).encode()
-    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-    try:
-        with urllib.request.urlopen(urllib.request.Request(farebox.url + path, body, headers), timeout=20) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return int(error.code)
 
 
 def test_an_account_as_it_was_asked_for(farebox: Installation, api: AdminApi) -> None:
