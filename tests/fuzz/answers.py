@@ -111,7 +111,8 @@ def _play(
         assert out is piece or len(out) != len(piece) or meter.streams, "what is passed on whole is not copied"
         relayed.append(out)
     relayed.append(meter.finish())
-    sound(meter)
+    if len(pieces) <= 1:  # what the answer in pieces says is compared with this
+        sound(meter)
     return b"".join(relayed), everything(meter)
 
 

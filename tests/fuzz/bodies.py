@@ -1,7 +1,7 @@
 """Every operation's requests: read, sent on, clamped; whatever the body is."""
 
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import cache, lru_cache, partial
 from itertools import pairwise
 from typing import Any
@@ -78,12 +78,16 @@ def _clamps(operation: Operation) -> bool:
 
 def head_of(operation: Operation, body: bytes, model: str, query: str, control: Control) -> Head:
     """What the request says outside its body, as its path has it."""
-    template = operation.paths[control.byte() % len(operation.paths)].suffix
-    params = {name: value for name, value in _PARAMS.items() if f"{{{name}}}" in template}
+    params = dict(_params_of(operation.paths[control.byte() % len(operation.paths)].suffix))
     if "model" in params and control.byte() % 2:
         params["model"] = model
     content_type = FORM.content_type if body.startswith(b"--" + BOUNDARY.encode()) else b"application/json"
     return Head(params=params, query=query, content_type=content_type)
+
+
+@cache
+def _params_of(suffix: str) -> Mapping[str, str]:
+    return {name: value for name, value in _PARAMS.items() if f"{{{name}}}" in suffix}
 
 
 def read(operation: Operation, body: bytes, head: Head) -> Ask | None:

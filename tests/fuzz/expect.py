@@ -31,10 +31,8 @@ def sound(meter: Meter) -> None:
     assert meter.flag is None or (isinstance(meter.flag, str) and len(meter.flag) <= MAX_FLAG_CHARS), meter.flag
     assert meter.service_tier is None or isinstance(meter.service_tier, str)
     assert meter.resource is None or isinstance(meter.resource, str)
-    assert all(type(said) is bool for said in (meter.error, meter.complete, meter.pending, meter.between_events))
-    assert all(
-        count >= 0 for count in (meter.unread_events, meter.output_events, meter.output_bytes, meter.output_calls)
-    )
+    assert type(meter.error) is type(meter.complete) is type(meter.pending) is type(meter.between_events) is bool
+    assert min(meter.unread_events, meter.output_events, meter.output_bytes, meter.output_calls) >= 0
     assert isinstance(meter.output_text, str)
 
 
