@@ -17,13 +17,14 @@ from proxy.accounts.desk import Desk
 from proxy.accounts.grants import GrantOrder
 from proxy.accounts.keys import KeyHasher
 from proxy.accounts.model_prices import ModelPrices
+from proxy.accounts.redemption import CodeOrder
 from proxy.accounts.refunds import Refund
 from proxy.accounts.topups import Credit
 from proxy.core.clock import SystemClock
 from proxy.ledger.scripts import RedisScripts
 from proxy.roles import load
 from tests.support.books import Books, stores_of
-from tests.support.installation import ADMIN_TOKEN, PEPPER, Installation
+from tests.support.installation import ADMIN_TOKEN, MODEL, PEPPER, Installation
 from tests.support.processes import until
 from tests.support.surfaces import MICRO, Holder, another_key, ask, call, decimal, holder, settled
 
@@ -54,7 +55,8 @@ class Doing:
     def one(self, day: Day, number: int) -> None:
         """Does something, mostly calls."""
         doings: list[tuple[Callable[[Day, int], None], int]] = [
-            *((self.call, 10), (self.top_up, 2), (self.adjust, 2), (self.refund, 3), (self.grant, 2)),
+            *((self.call, 9), (self.unpaid_call, 1), (self.top_up, 2), (self.adjust, 2), (self.refund, 3)),
+            *((self.grant, 2), (self.revoke, 1), (self.redeem, 2)),
             *((self.record, 4), (self.reserve, 3)),
         ]
         [doing] = day.chance.choices([doing for doing, _ in doings], [weight for _, weight in doings])
@@ -63,6 +65,12 @@ class Doing:
     def call(self, day: Day, _: int) -> None:
         key = day.chance.choice([day.owner.key, day.second_key])
         day.calls.append(call(self.farebox, key, day.chance.randint(1, 60)))
+
+    def unpaid_call(self, day: Day, _: int) -> None:
+        """The provider refuses: a record without a charge."""
+        body = {"model": MODEL, "max_tokens": 9, "messages": [], "mock": {"status": 500}}
+        answer = ask(self.farebox, "POST", "/v1/chat/completions", bearer=day.owner.key, body=body)
+        assert answer.status >= 500
 
     def top_up(self, day: Day, number: int) -> None:
         self._credit(day, Credit(day.chance.randint(1, 5 * MICRO), f"t{number}"))
@@ -81,6 +89,24 @@ class Doing:
         ends = time.time_ns() // 1_000_000 + day.chance.choice([SOON_MS, DAY_MS])
         order = GrantOrder(day.chance.randint(1, 3 * MICRO), f"g{number}", expires_at=ends)
         self._desk(lambda desk: desk.grants.give(day.owner.id, order))
+
+    def revoke(self, day: Day, number: int) -> None:
+        order = GrantOrder(day.chance.randint(1, MICRO), f"g{number}")
+
+        async def work(desk: Desk) -> None:
+            _, grant = await desk.grants.give(day.owner.id, order)
+            await desk.grants.revoke(grant.id)
+
+        self._desk(work)
+
+    def redeem(self, day: Day, number: int) -> None:
+        order = CodeOrder(1, day.chance.randint(1, MICRO), as_grant=number % 2 == 0)
+
+        async def work(desk: Desk) -> None:
+            [made] = await desk.codes.create(order)
+            await desk.codes.redeem(day.owner.id, made.code)
+
+        self._desk(work)
 
     def record(self, day: Day, number: int) -> None:
         body = {
