@@ -8,6 +8,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -32,6 +33,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     idle_timeout_s: float = 75.0
     write_stall_s: float = 30.0
     drain_s: float = 30.0
+    trusted_proxies: list[str] = []
     state_dir: str = "farebox-data"
 
 
@@ -317,6 +319,8 @@ def _check(config: Config) -> None:
     except ValueError as error:
         msg = f"credits.markup: {error}"
         raise ConfigError(msg) from error
+    for network in config.server.trusted_proxies:
+        _check_network(network, "server.trusted_proxies")
     _at_least(1, **{"credits.per_usd": config.credits.per_usd, "server.workers": config.server.workers})
     _at_least(1, **{"redis.partitions": config.redis.partitions, "credits.markup": markup})
     _at_least(1, **{"credits.lease_s": config.credits.lease_s, "server.max_body_bytes": config.server.max_body_bytes})
@@ -334,6 +338,13 @@ def _check(config: Config) -> None:
     check_providers(config.providers)
     check_routing(config.providers, config.aliases, config.open)
     config.price_book()
+
+
+def _check_network(network: str, where: str) -> None:
+    try:
+        ip_network(network)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {network!r} is not a network such as 10.0.0.0/8") from error
 
 
 def _at_least(bound: int, **values: int) -> None:
