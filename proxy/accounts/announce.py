@@ -29,8 +29,8 @@ async def announce(database: Database, ledger: AccountLedger, account_id: str, v
     An account with entries in SQL is never opened again: if the ledger does not know it, its balance was lost, and
     beginning anew at zero would number new entries like old ones. That is what `farebox rebuild` is for.
     """
-    totals = await database.fetch_one("ledger_totals", account_id=account_id)
-    if totals is None or totals["entries"] == 0:
+    last = await database.fetch_one("last_ledger_entry", account_id=account_id)
+    if last is None or last["seq"] == 0:
         await ledger.open_account(account_id, version)
     await ledger.set_version(account_id, version)
 

@@ -18,11 +18,11 @@ from proxy.accounts.journal import (
     OWN_KEYS,
     Journal,
     Wanted,
-    check_account,
     check_amount_asked,
     check_words,
     digest_of,
     entry_of,
+    known_account,
 )
 from proxy.core.errors import InvalidRequest, NotFound, Unavailable
 from proxy.core.grants import DEFAULT_PRIORITY, MAX_PRIORITY
@@ -104,7 +104,7 @@ class Grants:
 
     async def list(self, account_id: str, *, limit: int = 100, before: Grant | None = None) -> _Grants:
         """Newest first, at most `limit` (1000); `before` is the last one of the page before. Raises NotFound."""
-        await check_account(self._database, account_id)
+        await known_account(self._database, account_id)
         rows = await self._database.fetch(
             "list_grants",
             account_id=account_id,

@@ -57,8 +57,8 @@ async def is_recorded(database: Database, scripts: CreditScripts, row: Row) -> b
     for _ in range(_LOOKS):
         if await database.fetch_one("usage_record", call_id=row["call_id"]) is not None:
             return True
-        totals = await database.fetch_one("ledger_totals", account_id=account_id)
-        if totals is not None and integer(totals, "seq") >= up_to:
+        last = await database.fetch_one("last_ledger_entry", account_id=account_id)
+        if last is not None and integer(last, "seq") >= up_to:
             return True
         await asyncio.sleep(_LOOK_S)
     return False

@@ -252,9 +252,14 @@ class Journal:
 
 
 async def check_account(database: Database, account_id: str) -> Row:
-    """The account's row. Raises NotFound, and Forbidden for the one that nobody owns."""
+    """The row of an account that is to be changed. Raises NotFound, and Forbidden for the one that nobody owns."""
     if account_id == SYSTEM_ACCOUNT:
         raise Forbidden("This account only carries usage without an owner; it has no credits.", code="system_account")
+    return await known_account(database, account_id)
+
+
+async def known_account(database: Database, account_id: str) -> Row:
+    """The account's row. Raises NotFound (`account_not_found`)."""
     account = await database.fetch_one("account_by_id", id=account_id)
     if account is None:
         raise NotFound(f"There is no account {account_id[:MAX_KEY]!r}.", code="account_not_found")

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from proxy.accounts.holding import HoldLedger, hold, insufficient, is_recorded
-from proxy.accounts.journal import check_account, check_amount_asked, check_words, digest_of
+from proxy.accounts.journal import check_account, check_amount_asked, check_words, digest_of, known_account
 from proxy.core import records
 from proxy.core.clock import Clock
 from proxy.core.errors import Conflict, FareboxError, InvalidRequest, NotFound, Unavailable
@@ -182,7 +182,7 @@ class Reservations:
 
         A page of active ones may be shorter than `limit` although more follow: those that just ended are left out.
         """
-        await check_account(self._database, account_id)
+        await known_account(self._database, account_id)
         rows = await self._database.fetch(
             "list_open_reservations" if active_only else "list_reservations",
             account_id=account_id,

@@ -34,6 +34,10 @@ SELECT COUNT(*) AS entries, CAST(COALESCE(MAX(seq), 0) AS BIGINT) AS seq,
         AS spent_microcredits
 FROM ledger_entries WHERE account_id = :account_id;
 
+-- The number of the account's last entry, 0 where there is none: one look at the primary key.
+-- name: last_ledger_entry
+SELECT CAST(COALESCE(MAX(seq), 0) AS BIGINT) AS seq FROM ledger_entries WHERE account_id = :account_id;
+
 -- name: any_ledger_entry
 SELECT account_id FROM ledger_entries LIMIT 1;
 
