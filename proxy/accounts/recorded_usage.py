@@ -36,6 +36,7 @@ CUSTOMER, SYSTEM = "customer", "system"
 _PREFIX = "usage_"
 _LEASE_MS = 60_000
 _MAX_WORDS = 200
+_MAX_TAGS = 16
 _REMEMBERED_MS = 9 * 60 * 1000  # Redis knows for 10 minutes how a call ended
 _PAGE = 500
 _UUID_PARTS = (8, 12, 16, 20, 32)
@@ -165,16 +166,20 @@ class RecordedUsage:
         await self._database.execute("apply_recorded_usage", call_id=call_id)
 
     async def _is_settled(self, row: Row) -> bool:
-        """Whether an earlier attempt got as far as the usage record. One that nobody came back for is no settlement."""
+        """Whether an earlier attempt got as far as the usage record. One that nobody came back for is no settlement, as
+        long as Redis knows of it and takes a correction.
+        """
         record = await self._database.fetch_one("usage_record", call_id=row["call_id"])
+        if record is not None and record["outcome"] == records.ABANDONED:
+            standing = await self._scripts.standing(text(row, "account_id"), [text(row, "call_id")])
+            return standing[0] is None
         if record is not None:
-            return record["outcome"] != records.ABANDONED
+            return True
         if self._clock.now_ms() - integer(row, "created_at") < _REMEMBERED_MS:
             return False
         if not await is_recorded(self._database, self._scripts, row):
             raise Unavailable("The recorder is behind; this report is finished when it has caught up.")
-        record = await self._database.fetch_one("usage_record", call_id=row["call_id"])
-        return record is not None and record["outcome"] != records.ABANDONED
+        return await self._database.fetch_one("usage_record", call_id=row["call_id"]) is not None
 
     async def _account(self, account_id: str | None) -> Row:
         if account_id is not None:
@@ -283,6 +288,9 @@ def _check(report: UsageReport) -> None:
     for name, value in (("modelId", report.model), ("usageType", report.usage_type)):
         if not 1 <= len(value) <= _MAX_WORDS or not value.isprintable():
             raise InvalidRequest(f"{name} must have 1 to {_MAX_WORDS} printable characters", param=name)
+    for name, value in report.tags.items():
+        if len(report.tags) > _MAX_TAGS or len(name) + len(value) > _MAX_WORDS or not (name + value).isprintable():
+            raise InvalidRequest(f"at most {_MAX_TAGS} tags of {_MAX_WORDS} printable characters", param="tags")
     if report.transaction_id is not None and (
         not 1 <= len(report.transaction_id) <= MAX_KEY or not report.transaction_id.isprintable()
     ):

@@ -340,8 +340,9 @@ def _check_words(order: ReservationOrder) -> None:
         if len(value) > MAX_WORDS or not (value.isprintable() or not value):
             raise InvalidRequest(f"{name} has at most {MAX_WORDS} printable characters", param=name)
     try:
+        order.metadata.encode()  # half a surrogate pair cannot be stored
         is_object = isinstance(json.loads(order.metadata), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         is_object = False
     if not is_object or len(order.metadata) > MAX_METADATA or "\0" in order.metadata:
         raise InvalidRequest(f"metadata is a JSON object of at most {MAX_METADATA} characters", param="metadata")

@@ -66,7 +66,8 @@ def rebuild(config: Config, *, force: bool, as_json: bool) -> int:
                 "ledger entries": result.entries,
                 "credited": format_credits(result.credited_microcredits),
                 "spent": format_credits(result.spent_microcredits),
-                "top-ups entered again": result.topups_entered_again,
+                "live grants": result.grants,
+                "credits entered again": result.topups_entered_again,
             }
         )
         for account_id in result.gaps:

@@ -1,9 +1,10 @@
 """`farebox rebuild`: Redis from SQL, after Redis was lost. Nothing is served meanwhile, for Redis has no epoch.
 
 Every account gets credited, spent and the number of its last entry from its ledger entries, and what is left of its grants
-from following the entries in their order. A top-up, grant, refund or adjustment that was answered but whose entry was lost with
-Redis is entered again from its row. What cannot come back is what only Redis knew: events that
-were not recorded yet, open holds (their late results are answered as unknown), and how much of a budget is used up.
+from following the entries in their order. A top-up, grant, refund or adjustment that was answered but whose entry was lost
+with Redis is entered again from its row, and usage that an application reported is charged again by the reconciliation.
+What cannot come back is what only Redis knew: events that were not recorded yet, open holds (their late results are answered
+as unknown), and how much of a budget is used up.
 At the end both stores get a new epoch; running processes take it up when they next look.
 """
 
@@ -11,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from proxy.core.clock import SystemClock
 from proxy.core.errors import Conflict
 from proxy.ledger.credit_scripts import grants_key
 from proxy.ledger.keys import Partition, partition_number
@@ -23,6 +25,9 @@ from proxy.sql.database import Database, Params, Row, integer, optional_text, te
 log = logging.getLogger("farebox.rebuild")
 
 _PAGE = 500
+_REPORTS_LOST_WITHIN_MS = (
+    24 * 60 * 60 * 1000
+)  # usage that applications reported; its records are written within seconds
 _COPIED = (
     "account_id",
     "kind",
@@ -47,6 +52,7 @@ class Rebuilt:
     spent_microcredits: int = 0
     topups_entered_again: int = 0
     grants: int = 0
+    reports_reopened: int = 0
     keys_dropped: int = 0
     gaps: list[str] = field(default_factory=list)
 
@@ -89,6 +95,8 @@ class Rebuild:
                 await self._restore(account, result)
             after = text(page[-1], "id")
             self._progress(result.accounts)
+        since = SystemClock().now_ms() - _REPORTS_LOST_WITHIN_MS
+        result.reports_reopened = await self._database.execute("reopen_recorded_usage", since=since)
         result.epoch = await epoch.replace(self._redis, self._database, self._partitions)
         log.info("rebuilt %d accounts from %d ledger entries", result.accounts, result.entries)
         return result

@@ -22,6 +22,7 @@ from proxy.core.ids import new_call_id
 from proxy.core.limits import REQUESTS, Limit
 from proxy.prices.book import PriceBook, Rules
 from proxy.records.rebuild import Rebuild
+from proxy.sql.database import Row
 from tests.support.stores import Build, House, build, house, prices
 
 __all__ = ["build", "house"]
@@ -200,11 +201,7 @@ async def test_killed_between_any_two_steps_it_is_finished_once(
     if held and not settled:
         # The hold's tokens differ from the report's: only its end is looked at here.
         await asyncio.sleep(0.005)
-        row = (
-            await house.database.fetch(
-                "pending_recorded_usage", created_by=2**60, after_created_at=-1, after_call_id="", row_limit=9
-            )
-        )[0]
+        row = (await pending(house))[0]
         await house.ledger.expire(account_id, str(row["call_id"]))
         if expired:
             await house.record_all()
@@ -232,6 +229,46 @@ async def test_an_old_report_is_not_charged_again_while_the_recorder_is_behind(
     await house.record_all()
     assert await recorded.sweep(2**60) == (1, 0)
     assert await spent(house, account_id) == (CHARGE, 0)
+
+
+async def test_what_redis_lost_of_it_is_charged_again_after_a_rebuild(
+    house: House, recorded: RecordedUsage, account_id: str, build: Build
+) -> None:
+    kept = await recorded.record(account_id, REPORT)
+    await house.record_all()
+    lost = await recorded.record(account_id, replace(REPORT, transaction_id="t2"))
+    await house.redis.execute("FLUSHALL")
+    result = await Rebuild(house.redis, house.scripts, house.database, house.partitions).run()
+    assert result.reports_reopened == 1
+    again = await build()
+    assert await spent(again, account_id) == (CHARGE, 0)
+    assert await recorded_of(again).sweep(2**60) == (1, 0)
+    assert await spent(again, account_id) == (2 * CHARGE, 0)
+    await again.record_all()
+    assert {(await again.usage(made.call_id) or {})["charge_microcredits"] for made in (kept, lost)} == {CHARGE}
+    assert (await again.audit()).holds
+
+
+async def test_an_abandoned_report_that_redis_forgot_is_not_charged_a_second_time(
+    house: House, recorded: RecordedUsage, account_id: str
+) -> None:
+    await killed(house, account_id, held=True, settled=False)
+    await asyncio.sleep(0.005)
+    row = (await pending(house))[0]
+    await house.ledger.expire(account_id, str(row["call_id"]), "hold")
+    await house.record_all()
+    prefix = house.ledger.partition_of(account_id).prefix
+    await house.redis.execute("DEL", prefix + b"hold:" + str(row["call_id"]).encode())
+    assert await recorded.sweep(2**60) == (1, 0)
+    await house.record_all()
+    assert await spent(house, account_id) == (2 * CHARGE, 0)
+    assert (await house.audit()).holds
+
+
+async def pending(house: House) -> list[Row]:
+    return await house.database.fetch(
+        "pending_recorded_usage", created_by=2**60, after_created_at=-1, after_call_id="", row_limit=9
+    )
 
 
 def test_ids_lead_back_to_their_calls() -> None:

@@ -1,16 +1,19 @@
 """Top-ups over real stores: applied once, ever (P6), whoever dies on the way."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proxy.accounts.journal import Journal
+from proxy.accounts.journal import Journal, digest_of
 from proxy.accounts.topups import Credit, Topups, amount_from
 from proxy.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from proxy.core.money import MAX_AMOUNT
 from proxy.core.outcomes import Credited
 from proxy.ledger.errors import RedisAmbiguous, RedisUnavailable
+from proxy.sql.sqlite import SqliteDatabase
+from proxy.sql.statements import load_migrations
 from tests.support.stores import Build, House, build, house
 
 __all__ = ["build", "house"]
@@ -175,3 +178,24 @@ async def test_an_account_whose_balance_was_lost_is_not_begun_anew(house: House)
     with pytest.raises(Unavailable, match="rebuild"):
         await house.top_up(account_id, 7)
     assert [difference.kind for difference in (await house.audit()).differences] == ["lost"]
+
+
+async def test_top_ups_from_before_the_journal_keep_their_answers(tmp_path: Path, house: House) -> None:
+    old = SqliteDatabase(tmp_path / "old.db", migrations=load_migrations()[:1])
+    await old.migrate()
+    insert = "INSERT INTO accounts VALUES ('acct_1', 'one', 'active', 1, '{}', NULL, 1)"
+    await old._writer.run(lambda connection: connection.execute(insert))
+    digest = digest_of("acct_1", "topup", 7)
+    for key, status, place in (("done", "'applied'", "1, 0, 7, 99"), ("left", "'pending'", "NULL, NULL, NULL, NULL")):
+        row = f"INSERT INTO topups VALUES ('acct_1', '{key}', '{digest}', 'op_{key}', 'topup', 7, {status}, '', '', 5, {place})"
+        await old._writer.run(lambda connection, row=row: connection.execute(row))
+    await old.close()
+    database = SqliteDatabase(tmp_path / "old.db")
+    await database.migrate()
+    topups = Topups(Journal(database, house.ledger, house.credit_scripts, house.clock))
+    done = await topups.top_up("acct_1", Credit(7, "done"))
+    assert (done.seq, done.after_microcredits, done.at, done.operation_id) == (1, 7, 99, "op_done")
+    assert (await topups.top_up("acct_1", Credit(7, "left"))).operation_id == "op_left"
+    with pytest.raises(Conflict):
+        await topups.top_up("acct_1", Credit(8, "done"))
+    await database.close()

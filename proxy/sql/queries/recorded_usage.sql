@@ -27,3 +27,9 @@ SELECT * FROM recorded_usage
 WHERE status = 'pending' AND created_at <= :created_by
     AND (created_at > :after_created_at OR (created_at = :after_created_at AND call_id > :after_call_id))
 ORDER BY created_at, call_id LIMIT :row_limit;
+
+-- Only the rebuild: what was answered but never recorded is charged again, from its own row. Older ones were recorded long ago.
+-- name: reopen_recorded_usage
+UPDATE recorded_usage SET status = 'pending'
+WHERE status = 'applied' AND created_at >= :since
+    AND NOT EXISTS (SELECT 1 FROM usage_records u WHERE u.call_id = recorded_usage.call_id);
