@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from proxy.core.errors import FareboxError, Forbidden, InsufficientCredits, InvalidRequest, RateLimited, Unavailable
+from proxy.surfaces.apikley import refuse
+from proxy.surfaces.vendor import Maintenance, SurfaceDisabled
 from tests.support.installation import Installation
 from tests.support.mock_provider import MockProvider
 from tests.support.surfaces import HOSTILE_TEXTS, MICRO, Answer, another_key, ask, call, holder, maintenance, same_shape
@@ -99,18 +102,43 @@ def wait_for_code(farebox: Installation, key: str, path: str, code: int) -> None
         time.sleep(0.05)
 
 
+SETTINGS = """
+[surfaces]
+disabled = ["apikley", "mountsea", "credits-dev", "r9s", "openrouter"]
+[surfaces.apikley]
+mirror = true
+"""
+
+
 @pytest.fixture(scope="module")
-def switched_off(tmp_path_factory: pytest.TempPathFactory, provider: MockProvider) -> Iterator[Installation]:
-    extra = '[surfaces]\ndisabled = ["apikley", "kie", "mountsea", "credits-dev", "r9s", "openrouter"]'
-    with Installation(tmp_path_factory.mktemp("switched-off"), provider, extra=extra) as running:
+def other(tmp_path_factory: pytest.TempPathFactory, provider: MockProvider) -> Iterator[Installation]:
+    """With surfaces switched off, and with HTTP statuses that mirror the codes."""
+    with Installation(tmp_path_factory.mktemp("other"), provider, extra=SETTINGS) as running:
         yield running
 
 
-def test_switched_off_is_505_whoever_asks(switched_off: Installation) -> None:
-    one = holder(switched_off)
-    for path in PATHS:
-        refused(credit(switched_off, one.key, path), 505)
-        refused(credit(switched_off, "", path), 505)
+def test_switched_off_is_505_whoever_asks(other: Installation) -> None:
+    one = holder(other)
+    for path in PATHS[:2]:
+        refused(credit(other, one.key, path), 505, 505)
+        refused(credit(other, "", path), 505, 505)
+        refused(ask(other, "POST", path, bearer=one.key), 505, 505)
+
+
+def test_without_mirror_only_code_500_has_its_own_status() -> None:
+    for error, code, status in (
+        (SurfaceDisabled(), 505, 200),
+        (Maintenance(), 455, 200),
+        (RateLimited(), 429, 200),
+        (InvalidRequest(), 422, 200),
+        (InsufficientCredits(), 402, 200),
+        (Forbidden(), 401, 200),
+        (Unavailable(), 500, 500),
+        (FareboxError(), 500, 500),
+    ):
+        for mirror, expected in ((False, status), (True, code)):
+            answer = refuse(error, "", mirror=mirror)
+            assert (answer.status, answer.content) == (expected, {"code": code, "msg": error.message, "data": 0})
 
 
 @pytest.mark.parametrize(
@@ -124,25 +152,18 @@ def test_switched_off_is_505_whoever_asks(switched_off: Installation) -> None:
         ("GET", "/api/v1/credits"),
     ],
 )
-def test_another_surface_that_is_switched_off_is_not_there(switched_off: Installation, method: str, path: str) -> None:
-    one = holder(switched_off)
-    assert ask(switched_off, method, path, x_api_key=one.key).status == 404
-    assert ask(switched_off, "GET", "/v1/models", bearer=one.key).data()["object"] == "list"
-    assert ask(switched_off, "GET", "/dashboard/billing/subscription", bearer=one.key).status == 200
+def test_another_surface_that_is_switched_off_is_not_there(other: Installation, method: str, path: str) -> None:
+    one = holder(other)
+    assert ask(other, method, path, x_api_key=one.key).status == 404
+    assert ask(other, "GET", "/v1/models", bearer=one.key).data()["object"] == "list"
+    assert ask(other, "GET", "/dashboard/billing/subscription", bearer=one.key).status == 200
 
 
-@pytest.fixture(scope="module")
-def mirror(tmp_path_factory: pytest.TempPathFactory, provider: MockProvider) -> Iterator[Installation]:
-    extra = "[surfaces.apikley]\nmirror = true"
-    with Installation(tmp_path_factory.mktemp("mirror"), provider, extra=extra) as running:
-        yield running
-
-
-def test_mirrored_the_http_status_is_the_code(mirror: Installation) -> None:
-    one = holder(mirror, 5 * MICRO)
-    assert credit(mirror, one.key).data() == {"code": 200, "msg": "success", "data": 5}
-    refused(credit(mirror, UNKNOWN), 401, 401)
-    refused(ask(mirror, "POST", PATHS[0], bearer=one.key), 404, 404)
-    maintenance(mirror, on=True)
-    wait_for_code(mirror, one.key, PATHS[0], 455)
-    refused(credit(mirror, one.key), 455, 455)
+def test_mirrored_the_http_status_is_the_code(other: Installation) -> None:
+    one, path = holder(other, 5 * MICRO), PATHS[2]  # the twin is not switched off
+    assert credit(other, one.key, path).data() == {"code": 200, "msg": "success", "data": 5}
+    refused(credit(other, UNKNOWN, path), 401, 401)
+    refused(ask(other, "POST", path, bearer=one.key), 404, 404)
+    maintenance(other, on=True)
+    wait_for_code(other, one.key, path, 455)
+    refused(credit(other, one.key, path), 455, 455)
