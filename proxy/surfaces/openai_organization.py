@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxy.accounts.administrators import Administrator
+from proxy.accounts.administrators import READ, Administrator
 from proxy.accounts.keys import MANAGER
 from proxy.core.cursors import Cursors
 from proxy.core.errors import InvalidRequest, NotFound
@@ -130,6 +130,7 @@ class _Organization:
     async def _view(self, query: Query, asked: Asked) -> _View:
         """Raises Forbidden without the scope, NotFound for the id of another's account or key."""
         if isinstance(query.who, Administrator):
+            query.who.require(READ)
             alone = asked.project_ids[0] if len(asked.project_ids) == 1 else ""
             return _View(alone, asked.project_ids)
         account_id = require_scope(query, USAGE_READ)

@@ -374,6 +374,43 @@ def test_an_account_key_is_no_admin_key(farebox: Installation) -> None:
         refused(dev.get(path, accountId="acct_nobody"), 404)
 
 
+def test_an_administrators_roles_hold_here_too(farebox: Installation) -> None:
+    one = holder(farebox)
+    made = {
+        role: Dev(farebox, farebox.command("admin", "create", f"the {role}", "--role", role)["credential"])
+        for role in ("read", "operate", "finance")
+    }
+    statuses = {
+        role: (
+            dev.get("/v1/accounts/balance", accountId=one.id).status,
+            dev.post("/v1/accounts/create", name=f"by {role}", externalId=role).status,
+            dev.post("/v1/accounts/credits/add", accountId=one.id, amount=1).status,
+        )
+        for role, dev in made.items()
+    }
+    assert statuses == {"read": (200, 403, 403), "operate": (200, 200, 403), "finance": (200, 403, 200)}
+    refused(made["read"].post("/v1/accounts/credits/add", accountId=one.id, amount=1), 403)
+    assert farebox.balance(one.name)["microcredits"] == 101 * MICRO
+
+
+def test_an_administrator_sees_all_accounts(farebox: Installation, admin: Dev) -> None:
+    two = [holder(farebox), holder(farebox)]
+    model = {"modelId": "cached-model", "inputTokens": 1, "outputTokens": 1, "usageType": "text"}
+    for one in two:
+        assert admin.post("/v1/usage/record", accountId=one.id, transactionId="all", **model).status == 200
+    settled(farebox)
+    newest = admin.get("/v1/usage", limit=2).data()["usageRecords"]
+    assert {record["accountId"] for record in newest} == {one.id for one in two}
+    whole, customers, system = (
+        admin.get("/v1/usage", summary="true", **context).data()["summary"]
+        for context in ({}, {"context": "customer"}, {"context": "system"})
+    )
+    assert whole["totalCostUsd"] == customers["totalCostUsd"] + system["totalCostUsd"]
+    assert whole["byContext"] == {"customer": customers["totalCostUsd"], "system": system["totalCostUsd"]}
+    listed = {account["id"] for account in admin.get("/v1/accounts", limit=2).data()["accounts"]}
+    assert listed == {one.id for one in two}
+
+
 # Accounts and credits.
 
 
