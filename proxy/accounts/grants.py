@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from proxy.accounts.journal import (
-    APPLIED,
     EXPIRY,
     GRANT,
     OWN_KEYS,
@@ -21,9 +20,9 @@ from proxy.accounts.journal import (
     check_amount_asked,
     check_words,
     digest_of,
-    entry_of,
     known_account,
 )
+from proxy.accounts.operations import APPLIED, entry_of
 from proxy.core.errors import InvalidRequest, NotFound, Unavailable
 from proxy.core.grants import DEFAULT_PRIORITY, MAX_PRIORITY
 from proxy.core.ids import new_id

@@ -8,29 +8,35 @@ There is no moment at which a repeat could credit twice. A key that was used wit
 """
 
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.accounts.announce import AccountLedger, announce
+from proxy.accounts.operations import (
+    APPLIED,
+    PENDING,
+    REFUSED,
+    VOID,
+    not_refunded,
+    operation_of,
+    refusal_of,
+    refusal_text,
+)
 from proxy.core.clock import Clock
 from proxy.core.errors import Conflict, FareboxError, Forbidden, InvalidRequest, NotFound, Unavailable
 from proxy.core.ids import new_id
 from proxy.core.money import MAX_AMOUNT
 from proxy.core.outcomes import Credited
-from proxy.core.records import LedgerEntry
-from proxy.ledger.credit_scripts import CreditScripts, NotExpired, NotRefunded, Operation, TooManyGrants, live_grant
+from proxy.ledger.credit_scripts import CreditScripts, NotExpired, NotRefunded, TooManyGrants, live_grant
 from proxy.sql.database import Database, Params, Row, Step, integer, optional_integer, optional_text, text
 
 TOPUP, GRANT, REFUND, ADJUSTMENT, EXPIRY = "topup", "grant", "refund", "adjustment", "expiry"
-PENDING, APPLIED, REFUSED, VOID = "pending", "applied", "refused", "void"
 SYSTEM_ACCOUNT = "acct_system"  # of usage that is recorded without an account; see recorded_usage
 OWN_KEYS = "farebox:"  # of operations that the program asks for itself
 MAX_TEXT = 500
 MAX_KEY = 255
 _PAGE = 500
-_REFUSALS: dict[int, type[FareboxError]] = {400: InvalidRequest, 404: NotFound, 409: Conflict}
 
 
 class CreditLedger(AccountLedger, Protocol):
@@ -117,7 +123,7 @@ class Journal:
         if row["status"] in {APPLIED, VOID}:
             return row
         if row["status"] == REFUSED:
-            raise _refusal_of(row)
+            raise refusal_of(row)
         answer: dict[str, int] | NotExpired | None = await self._recorded(row)
         if answer is None:
             try:
@@ -230,10 +236,8 @@ class Journal:
 
     async def _refuse(self, row: Row, error: FareboxError) -> Row:
         """Closes a row that the ledger refused, so that its key is answered with the same error for ever; and raises it."""
-        refusal = {"status": error.status, "code": error.code, "message": error.message, "param": error.param}
-        refusal["metadata"] = error.metadata
         steps: list[Step] = [
-            ("refuse_operation", [{"operation_id": row["operation_id"], "refusal": json.dumps(refusal)}])
+            ("refuse_operation", [{"operation_id": row["operation_id"], "refusal": refusal_text(error)}])
         ]
         if row["kind"] == GRANT:
             steps.append(("refuse_grant", [{"operation_id": row["operation_id"]}]))
@@ -287,48 +291,3 @@ def check_words(idempotency_key: str, actor: str = "", reason: str = "") -> None
 def digest_of(*parts: object) -> str:
     """What makes two requests the same, as 64 hexadecimal digits."""
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
-
-
-def operation_of(row: Row) -> Operation:
-    """A row as the scripts are asked."""
-    names = ("account_id", "operation_id", "digest", "actor", "reason", "idempotency_key")
-    return Operation(*(text(row, name) for name in names))
-
-
-def entry_of(row: Row) -> LedgerEntry:
-    """The ledger entry of an applied row."""
-    if row["status"] != APPLIED:
-        raise Conflict("What this operation was about was lost with Redis, and so was its effect.", code="undone")
-    return LedgerEntry(
-        account_id=text(row, "account_id"),
-        seq=integer(row, "seq"),
-        kind=text(row, "kind"),
-        amount_microcredits=integer(row, "amount_microcredits"),
-        before_microcredits=integer(row, "before_microcredits"),
-        after_microcredits=integer(row, "after_microcredits"),
-        at=integer(row, "at"),
-        call_id=optional_text(row, "call_id"),
-        operation_id=text(row, "operation_id"),
-        actor=text(row, "actor"),
-        reason=text(row, "reason"),
-        idempotency_key=text(row, "idempotency_key"),
-    )
-
-
-def not_refunded(answer: NotRefunded) -> FareboxError:
-    """The error that a refund without effect means."""
-    if answer.why == "exceeds":
-        return Conflict(
-            "The refund would be more than what is left of the call's charge.",
-            code="refund_exceeds_charge",
-            metadata={"charge": answer.charge_microcredits, "refunded": answer.refunded_microcredits},
-        )
-    if answer.why == "open":
-        return Conflict("The call has not ended yet.", code="call_open")
-    return NotFound("There is no such call.", code="call_not_found")
-
-
-def _refusal_of(row: Row) -> FareboxError:
-    refusal = json.loads(text(row, "refusal"))
-    error = _REFUSALS[refusal["status"]]
-    return error(refusal["message"], code=refusal["code"], param=refusal["param"], metadata=refusal["metadata"])

@@ -10,7 +10,8 @@ import contextlib
 import logging
 from dataclasses import dataclass
 
-from proxy.accounts.journal import PENDING, Journal
+from proxy.accounts.journal import Journal
+from proxy.accounts.operations import PENDING
 from proxy.accounts.recorded_usage import RecordedUsage
 from proxy.accounts.reservations import Reservations
 from proxy.core.errors import FareboxError, Unavailable

@@ -8,75 +8,45 @@ carry what the provider bills, and are stored, streamed and summed like everybod
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import msgspec
 
 from proxy.accounts.holding import HoldLedger, hold, is_recorded
-from proxy.accounts.journal import MAX_KEY, SYSTEM_ACCOUNT, check_account, check_words, digest_of
+from proxy.accounts.journal import SYSTEM_ACCOUNT, check_account
 from proxy.accounts.model_prices import ModelPrices
+from proxy.accounts.usage_reports import (
+    Recorded,
+    UsageReport,
+    call_id_of,
+    check_report,
+    not_priced,
+    recorded_of,
+    reference_of,
+    report_digest,
+    usage_id,
+    usage_of,
+)
 from proxy.core import records
 from proxy.core.clock import Clock
-from proxy.core.errors import Conflict, FareboxError, InsufficientCredits, InvalidRequest, NotFound, Unavailable
+from proxy.core.errors import Conflict, FareboxError, InvalidRequest, NotFound, Unavailable
 from proxy.core.ids import new_call_id
 from proxy.core.limits import Limit
 from proxy.core.money import MAX_AMOUNT
 from proxy.core.outcomes import UNKNOWN, HoldRequest
 from proxy.core.pricing import Unpriced
 from proxy.core.records import UsageRecord
-from proxy.core.usage import MAX_COUNT, Usage
 from proxy.ledger.credit_scripts import CreditScripts
 from proxy.sql.database import Database, Params, Row, integer, optional_integer, text
 
 log = logging.getLogger("farebox.recorded_usage")
 
+__all__ = ["Recorded", "RecordedUsage", "UsageReport", "call_id_of", "usage_id"]
+
 DIALECT, PATH = "recorded", "/v1/usage/record"
-CUSTOMER, SYSTEM = "customer", "system"
-_PREFIX = "usage_"
 _LEASE_MS = 60_000
-_MAX_WORDS = 200
-_MAX_TAGS = 16
 _REMEMBERED_MS = 9 * 60 * 1000  # Redis knows for 10 minutes how a call ended
 _PAGE = 500
-_UUID_PARTS = (8, 12, 16, 20, 32)
-
-
-@dataclass(frozen=True, slots=True)
-class UsageReport:
-    """What is reported. `transaction_id` is the application's name for the call, which is charged once whatever follows."""
-
-    model: str
-    usage_type: str
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int = 0
-    transaction_id: str | None = None
-    idempotency_key: str | None = None
-    key_id: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    limits: tuple[Limit, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What a report became. `account_id` None and nothing charged: context system. Unix milliseconds."""
-
-    id: str
-    call_id: str
-    account_id: str | None
-    context: str
-    model: str
-    provider: str
-    usage_type: str
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    cost_nano_usd: int
-    charge_microcredits: int
-    price_version: str
-    created_at: int
-    repeated: bool
 
 
 class RecordedUsage:
@@ -102,22 +72,22 @@ class RecordedUsage:
         another body is a Conflict (`idempotency_conflict`). Raises InsufficientCredits (402, also `model_not_priced`),
         RateLimited, NotFound, InvalidRequest (`param` names the member).
         """
-        _check(report)
+        check_report(report)
         account = await self._account(account_id)
         owner = text(account, "id")
-        row = await self._database.fetch_one("recorded_usage", account_id=owner, reference=_reference(report, ""))
+        row = await self._database.fetch_one("recorded_usage", account_id=owner, reference=reference_of(report, ""))
         if row is None:
             wanted = self._wanted(owner, report, optional_integer(account, "markup_ppm"))
             await self._database.execute("insert_recorded_usage", **wanted)
             row = await self._database.fetch_one("recorded_usage", account_id=owner, reference=wanted["reference"])
         if row is None:
             raise Unavailable("Another report of this transaction was just refused. Try again.")
-        if report.transaction_id is None and row["digest"] != _digest(owner, report):
+        if report.transaction_id is None and row["digest"] != report_digest(owner, report):
             raise Conflict("This idempotency key was used before with another request.", code="idempotency_conflict")
         repeated = row["status"] == "applied"
         if not repeated:
             await self._finish(row, report.limits)
-        return _recorded(row, repeated=repeated)
+        return recorded_of(row, repeated=repeated)
 
     async def sweep(self, created_by: int) -> tuple[int, int]:
         """Finishes reports that have been pending since `created_by`; how many were, and how many were refused."""
@@ -197,12 +167,12 @@ class RecordedUsage:
         now_ms, call_id = self._clock.now_ms(), new_call_id()
         found = self.prices.find(report.model, now_ms)
         if found is None:
-            raise _not_priced(report.model)
-        usage = _usage(report)
+            raise not_priced(report.model)
+        usage = usage_of(report)
         try:
             cost, charge = self.prices.tariff(found, markup_ppm).bill(usage)
         except Unpriced as error:
-            raise _not_priced(report.model) from error
+            raise not_priced(report.model) from error
         if max(cost, charge) > MAX_AMOUNT:
             raise InvalidRequest("so many tokens cost more than any account can hold", param="inputTokens")
         record = UsageRecord(
@@ -228,102 +198,16 @@ class RecordedUsage:
         )
         return {
             "account_id": owner,
-            "reference": _reference(report, call_id),
-            "digest": _digest(owner, report),
+            "reference": reference_of(report, call_id),
+            "digest": report_digest(owner, report),
             "call_id": call_id,
             "record": msgspec.json.encode(record).decode(),
             "created_at": now_ms,
         }
 
 
-def usage_id(call_id: str) -> str:
-    """A usage record's id as applications are given it: `usage_` and the call id without dashes."""
-    return _PREFIX + call_id.replace("-", "")
-
-
-def call_id_of(usage_id_: str) -> str:
-    """The call id behind such an id; what is none leads to no call."""
-    letters, places = usage_id_.removeprefix(_PREFIX), (0, *_UUID_PARTS)
-    parts = [letters[start:end] for start, end in zip(places, _UUID_PARTS, strict=False)]
-    return "-".join(parts) + letters[32:]
-
-
 def _draft(record: UsageRecord) -> bytes:
     """What is recorded should this process die before it settles: nothing was charged yet."""
     return msgspec.json.encode(
         replace(record, outcome=records.ABANDONED, settlement_basis=records.CHECKPOINT, charge_microcredits=0)
-    )
-
-
-def _usage(report: UsageReport) -> Usage:
-    counters = {"input": report.input_tokens - report.cached_tokens, "output": report.output_tokens}
-    if report.cached_tokens:
-        counters["cache_read"] = report.cached_tokens
-    return Usage(counters)
-
-
-def _reference(report: UsageReport, call_id: str) -> str:
-    if report.transaction_id is not None:
-        return f"transaction:{report.transaction_id}"
-    if report.idempotency_key is not None:
-        return f"key:{report.idempotency_key}"
-    return f"call:{call_id}"  # every report is another one
-
-
-def _digest(owner: str, report: UsageReport) -> str:
-    tokens = (report.input_tokens, report.output_tokens, report.cached_tokens)
-    return digest_of(owner, report.model, report.usage_type, *tokens)
-
-
-def _check(report: UsageReport) -> None:
-    for name, count in (
-        ("inputTokens", report.input_tokens),
-        ("outputTokens", report.output_tokens),
-        ("cachedTokens", report.cached_tokens),
-    ):
-        if type(count) is not int or not 0 <= count <= MAX_COUNT:
-            raise InvalidRequest(f"{name} must be a whole number from 0 to {MAX_COUNT}", param=name)
-    if report.cached_tokens > report.input_tokens:
-        raise InvalidRequest("cachedTokens are a part of inputTokens", param="cachedTokens")
-    for name, value in (("modelId", report.model), ("usageType", report.usage_type)):
-        if not 1 <= len(value) <= _MAX_WORDS or not value.isprintable():
-            raise InvalidRequest(f"{name} must have 1 to {_MAX_WORDS} printable characters", param=name)
-    for name, value in report.tags.items():
-        if len(report.tags) > _MAX_TAGS or len(name) + len(value) > _MAX_WORDS or not (name + value).isprintable():
-            raise InvalidRequest(f"at most {_MAX_TAGS} tags of {_MAX_WORDS} printable characters", param="tags")
-    if report.transaction_id is not None and (
-        not 1 <= len(report.transaction_id) <= MAX_KEY or not report.transaction_id.isprintable()
-    ):
-        raise InvalidRequest(f"transactionId must have 1 to {MAX_KEY} printable characters", param="transactionId")
-    if report.idempotency_key is not None:
-        check_words(report.idempotency_key)
-
-
-def _not_priced(model: str) -> InsufficientCredits:
-    return InsufficientCredits(
-        f"The model {model[:_MAX_WORDS]!r} has no price here, so its usage cannot be charged.",
-        code="model_not_priced",
-        param="modelId",
-    )
-
-
-def _recorded(row: Row, *, repeated: bool) -> Recorded:
-    record = msgspec.json.decode(text(row, "record"), type=UsageRecord)
-    system = record.account_id == SYSTEM_ACCOUNT
-    return Recorded(
-        id=usage_id(record.call_id),
-        call_id=record.call_id,
-        account_id=None if system else record.account_id,
-        context=SYSTEM if system else CUSTOMER,
-        model=record.model,
-        provider=record.provider,
-        usage_type=record.tags.get("usage_type", ""),
-        input_tokens=record.input_tokens,
-        output_tokens=record.output_tokens,
-        cached_tokens=record.usage.get("cache_read", 0),
-        cost_nano_usd=record.cost_nano_usd,
-        charge_microcredits=record.charge_microcredits,
-        price_version=record.price_version,
-        created_at=record.at,
-        repeated=repeated,
     )

@@ -21,9 +21,9 @@ from proxy.accounts.journal import (
     check_amount_asked,
     check_words,
     digest_of,
-    entry_of,
 )
 from proxy.accounts.keys import KeyHasher
+from proxy.accounts.operations import entry_of
 from proxy.core.errors import Conflict, InvalidRequest, NotFound
 from proxy.core.grants import DEFAULT_PRIORITY
 from proxy.core.ids import new_id

@@ -14,8 +14,8 @@ from proxy.accounts.journal import (
     check_amount_asked,
     check_words,
     digest_of,
-    entry_of,
 )
+from proxy.accounts.operations import entry_of
 from proxy.core.errors import NotFound
 from proxy.core.records import LedgerEntry
 from proxy.ledger.keys import check_id

@@ -7,67 +7,43 @@ A row in SQL is the index by account and key; whether a hold is open is what Red
 closed after it, and what a crash leaves open is closed by the reconciliation with what Redis and the usage record say.
 """
 
-import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import TypeAlias
 
 import msgspec
 
 from proxy.accounts.holding import HoldLedger, hold, insufficient, is_recorded
-from proxy.accounts.journal import check_account, check_amount_asked, check_words, digest_of, known_account
+from proxy.accounts.journal import check_account, check_amount_asked, digest_of, known_account
+from proxy.accounts.reservation_rows import (
+    CANCELLED,
+    CONFIRMED,
+    GONE,
+    PENDING,
+    Reservation,
+    ReservationOrder,
+    check_order,
+    confirmed_before,
+    reservation_of,
+    usage_of,
+)
 from proxy.core import records
 from proxy.core.clock import Clock
-from proxy.core.errors import Conflict, FareboxError, InvalidRequest, NotFound, Unavailable
+from proxy.core.errors import Conflict, FareboxError, NotFound, Unavailable
 from proxy.core.ids import new_call_id
-from proxy.core.limits import Limit
 from proxy.core.outcomes import EXPIRED, SETTLED, Extended, Gone, HoldRequest
-from proxy.core.records import UsageRecord
 from proxy.core.reservations import LEASE_MS, reservation_call_id, reservation_id
 from proxy.ledger.credit_scripts import OPEN, CallStanding, CreditScripts
-from proxy.sql.database import Database, Params, Row, integer, optional_integer, text
+from proxy.sql.database import Database, Params, Row, integer, text
 
-PENDING, CONFIRMED, CANCELLED, GONE = "pending", "confirmed", "cancelled", "expired"
-DIALECT, PATH, PROVIDER = "reservation", "/v1/reservations", "application"
+__all__ = ["Reservation", "ReservationOrder", "Reservations"]
+
 MAX_LISTED = 1000
-MAX_WORDS = 200
-MAX_METADATA = 16_384
 _CONFIRM_LEASE_MS = 60_000
 _GRACE_MS = 60_000  # the reaper's sweep comes between the end of a lease and this
 _PAGE = 500
 _STEPS_A_MS = 1000
 _steps = count()
-
-
-@dataclass(frozen=True, slots=True)
-class ReservationOrder:
-    """What is asked for. `metadata` is JSON text; `limits` are those of the key that asks, to be met as by a call."""
-
-    amount_microcredits: int
-    operation: str = ""
-    model: str = ""
-    metadata: str = "{}"
-    idempotency_key: str | None = None
-    key_id: str = ""
-    limits: tuple[Limit, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """A reservation as it stands: `status` is pending (open), confirmed, cancelled or expired. Unix milliseconds."""
-
-    id: str
-    account_id: str
-    amount_microcredits: int
-    status: str
-    actual_microcredits: int | None
-    operation: str
-    model: str
-    metadata: str
-    created_at: int
-    expires_at: int
-    call_id: str
-    key_id: str
 
 
 _Reservations: TypeAlias = list[Reservation]
@@ -89,13 +65,13 @@ class Reservations:
         `reservation_expired`: the key's reservation was never finished, and its time is over).
         """
         check_amount_asked(order.amount_microcredits)
-        _check_words(order)
+        check_order(order)
         await check_account(self._database, account_id)
         row = await self._agreed_row(account_id, order)
         if row["status"] != PENDING:
             return await self._as_now(row)
-        reservation = _reservation(row)
-        draft = _encode(self._record(reservation, records.ABANDONED, 0))
+        reservation = reservation_of(row)
+        draft = self._record(reservation, records.ABANDONED, 0)
         request = HoldRequest(
             account_id, reservation.call_id, order.amount_microcredits, 0, LEASE_MS, order.limits, 0, draft
         )
@@ -130,21 +106,21 @@ class Reservations:
         check_amount_asked(actual_microcredits, lowest=0)
         found = await self.get(reservation_id_, account_id=account_id)
         if found.status != PENDING:
-            return _confirmed_before(found, actual_microcredits)
+            return confirmed_before(found, actual_microcredits)
         extended = await self._extended(found, max(actual_microcredits, found.amount_microcredits))
         if not isinstance(extended, Extended):
-            return _confirmed_before(await self.get(reservation_id_), actual_microcredits)
+            return confirmed_before(await self.get(reservation_id_), actual_microcredits)
         if actual_microcredits > extended.amount_microcredits:
             balance = await self._available(found.account_id)
             raise insufficient("balance", actual_microcredits, extended.amount_microcredits + balance)
         record = self._record(found, records.COMPLETED, actual_microcredits)
-        ended = await self._ledger.settle(found.account_id, found.call_id, actual_microcredits, 0, _encode(record))
+        ended = await self._ledger.settle(found.account_id, found.call_id, actual_microcredits, 0, record)
         if ended.state != SETTLED:
-            return _confirmed_before(await self.get(reservation_id_), actual_microcredits)
+            return confirmed_before(await self.get(reservation_id_), actual_microcredits)
         await self._database.execute(
             "end_reservation", id=found.id, status=CONFIRMED, actual_microcredits=ended.charge_microcredits
         )
-        return _confirmed_before(
+        return confirmed_before(
             replace(found, status=CONFIRMED, actual_microcredits=ended.charge_microcredits), actual_microcredits
         )
 
@@ -156,7 +132,7 @@ class Reservations:
         found = await self.get(reservation_id_, account_id=account_id)
         if found.status == PENDING:
             record = self._record(found, records.CLIENT_LEFT, 0)
-            await self._ledger.release(found.account_id, found.call_id, _encode(record))
+            await self._ledger.release(found.account_id, found.call_id, record)
             await self._close(await self._row(reservation_id_))
             found = await self.get(reservation_id_)
         if found.status == CONFIRMED:
@@ -249,13 +225,13 @@ class Reservations:
     async def _as_now(self, row: Row) -> Reservation:
         """A row with what Redis says of its hold."""
         if row["status"] != "open":
-            return _reservation(row)
+            return reservation_of(row)
         standing = await self._scripts.standing(text(row, "account_id"), [text(row, "call_id")])
         return await self._judged(row, standing[0])
 
     async def _judged(self, row: Row, standing: CallStanding | None) -> Reservation:
         """A row whose hold is as `standing` says; what Redis no longer knows is looked up among the usage records."""
-        found = _reservation(row)
+        found = reservation_of(row)
         if row["status"] not in {"pending", "open"} or (standing is not None and standing.state == OPEN):
             return found
         if standing is not None and standing.state == SETTLED:
@@ -282,6 +258,9 @@ class Reservations:
         )
         return True
 
+    def _record(self, found: Reservation, outcome: str, charge: int) -> bytes:
+        return msgspec.json.encode(usage_of(found, outcome, charge, self._clock.now_ms()))
+
     async def _extended(self, found: Reservation, amount: int) -> Extended | Gone:
         """A new lease proves that the hold is open and keeps the reaper away until it is settled; grown where need be."""
         now_ms = self._clock.now_ms()
@@ -292,79 +271,9 @@ class Reservations:
             amount,
             0,
             max(_CONFIRM_LEASE_MS, found.expires_at - now_ms),
-            _encode(self._record(found, records.ABANDONED, 0)),
+            self._record(found, records.ABANDONED, 0),
         )
 
     async def _available(self, account_id: str) -> int:
         now = await self._scripts.grants(account_id)
         return max(0, now.posted_microcredits - now.held_microcredits)
-
-    def _record(self, found: Reservation, outcome: str, charge: int) -> UsageRecord:
-        """The usage record of a reservation that ends so; its charge is what the application says."""
-        return UsageRecord(
-            call_id=found.call_id,
-            at=found.created_at,
-            account_id=found.account_id,
-            key_id=found.key_id,
-            provider=PROVIDER,
-            model=found.model,
-            dialect=DIALECT,
-            path=PATH,
-            outcome=outcome,
-            charge_microcredits=charge,
-            hold_microcredits=found.amount_microcredits,
-            settlement_basis=records.REPORTED if charge else records.NONE,
-            duration_ms=None if outcome == records.ABANDONED else max(0, self._clock.now_ms() - found.created_at),
-            tags={"operation": found.operation} if found.operation else {},
-        )
-
-
-def _confirmed_before(found: Reservation, actual_microcredits: int) -> Reservation:
-    """What a confirmation of an ended reservation is answered. Raises Conflict unless it is a repeat of the first."""
-    if found.status == CONFIRMED and found.actual_microcredits == actual_microcredits:
-        return found
-    why = {
-        CONFIRMED: "This reservation was confirmed with another amount.",
-        CANCELLED: "This reservation was cancelled.",
-        GONE: "The time of this reservation is over and its credits are free again.",
-    }
-    if found.status not in why:
-        raise Unavailable("The reservation is being changed. Try again.")
-    raise Conflict(why[found.status], code=f"reservation_{found.status}")
-
-
-def _check_words(order: ReservationOrder) -> None:
-    if order.idempotency_key is not None:
-        check_words(order.idempotency_key)
-    for name, value in (("operation", order.operation), ("model", order.model)):
-        if len(value) > MAX_WORDS or not (value.isprintable() or not value):
-            raise InvalidRequest(f"{name} has at most {MAX_WORDS} printable characters", param=name)
-    try:
-        order.metadata.encode()  # half a surrogate pair cannot be stored
-        is_object = isinstance(json.loads(order.metadata), dict)
-    except (ValueError, RecursionError):
-        is_object = False
-    if not is_object or len(order.metadata) > MAX_METADATA or "\0" in order.metadata:
-        raise InvalidRequest(f"metadata is a JSON object of at most {MAX_METADATA} characters", param="metadata")
-
-
-def _encode(record: UsageRecord) -> bytes:
-    return msgspec.json.encode(record)
-
-
-def _reservation(row: Row) -> Reservation:
-    status = text(row, "status")
-    return Reservation(
-        id=text(row, "id"),
-        account_id=text(row, "account_id"),
-        amount_microcredits=integer(row, "amount_microcredits"),
-        status=PENDING if status == "open" else status,
-        actual_microcredits=optional_integer(row, "actual_microcredits"),
-        operation=text(row, "operation"),
-        model=text(row, "model"),
-        metadata=text(row, "metadata"),
-        created_at=integer(row, "created_at"),
-        expires_at=integer(row, "expires_at"),
-        call_id=text(row, "call_id"),
-        key_id=text(row, "key_id"),
-    )

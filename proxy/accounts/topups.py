@@ -12,8 +12,8 @@ from proxy.accounts.journal import (
     check_amount_asked,
     check_words,
     digest_of,
-    entry_of,
 )
+from proxy.accounts.operations import entry_of
 from proxy.core.errors import InvalidRequest
 from proxy.core.money import parse_credits
 from proxy.core.records import LedgerEntry
