@@ -84,7 +84,8 @@ class AdminApi:
         known = {endpoint.path: self._methods(endpoint.path) for endpoint in self._endpoints}
         for path, methods in known.items():
             app.router.add_route("*", PREFIX + path, _answered(_refusing(MethodNotAllowed(), allow=", ".join(methods))))
-        app.router.add_route("*", PREFIX + "/{path:.*}", _answered(self._nothing_here))
+        for path in (PREFIX, PREFIX + "/{path:.*}"):
+            app.router.add_route("*", path, _answered(self._nothing_here))
 
     def _methods(self, path: str) -> list[str]:
         return [endpoint.method for endpoint in self._endpoints if endpoint.path == path]

@@ -1,7 +1,10 @@
 """Accounts over HTTP: made once, searched, changed, suspended, closed; and bodies that are refused."""
 
 import concurrent.futures
+import contextlib
+import hashlib
 import json
+import sqlite3
 from typing import Any
 
 import pytest
@@ -62,6 +65,25 @@ def test_fifty_at_once_with_one_key_make_one_account(api: AdminApi) -> None:
     assert api.post("accounts", body={"name": "twice"}, key="the key").code == "idempotency_conflict"
     other = api.made("administrators", body={"name": "other", "roles": ["operate", "finance"]})
     assert api.acting_as(other["credential"]).made("accounts", body={"name": "of another"}, key="the key")["id"] != made
+
+
+def test_what_was_interrupted_after_the_account_was_made_is_finished_by_a_repeat(
+    farebox: Installation, api: AdminApi
+) -> None:
+    """As a kill between the account and its top-up leaves it: the request's row and the account, but no answer."""
+    body = {"name": "interrupted", "credits": "7"}
+    made = api.account("interrupted")
+    same = json.dumps(["POST", "/admin/v1/accounts", body], sort_keys=True)
+    row = ("root", "cut", hashlib.sha256(same.encode()).hexdigest(), made, 1)
+    with contextlib.closing(sqlite3.connect(farebox.directory / "state" / "farebox.db", timeout=20)) as database:
+        database.execute(
+            "INSERT INTO admin_requests (actor, idempotency_key, digest, resource_id, created_at) VALUES (?, ?, ?, ?, ?)",
+            row,
+        )
+        database.commit()
+    for _ in range(2):
+        assert api.made("accounts", body=body, key="cut")["id"] == made
+        assert api.get("accounts", made).value["balance"]["credits"] == "7"
 
 
 def test_searches_take_signs_literally_and_are_paged(api: AdminApi) -> None:
@@ -193,7 +215,7 @@ def test_bodies_that_are_too_large_or_no_json(api: AdminApi) -> None:
 def test_what_is_not_there(api: AdminApi) -> None:
     for answer in (api.get("accounts", "nobody"), api.get("accounts", "a/b"), api.get("accounts", "\ufffd%")):
         assert (answer.status, answer.code) == (404, "account_not_found")
-    assert api.get("nowhere").code == "not_found"
+    assert api.get("nowhere").code == api.get().code == "not_found"
     wrong = api.send("DELETE", "accounts")
     assert (wrong.status, wrong.code, wrong.headers["allow"]) == (405, "method_not_allowed", "GET, POST")
 
