@@ -45,10 +45,12 @@ CREATE INDEX ledger_entries_by_instant ON ledger_entries (at, account_id, seq);
 -- What of `usage` was read from a cache, so that it can be summed; null in records that are older than this column.
 ALTER TABLE usage_records ADD COLUMN cached_tokens BIGINT;
 
--- Calls with the service that they belong to, by the path that they came to.
+-- Calls with the service that they belong to, by the path that they came to; the commonest paths first, as each pattern takes time.
 CREATE VIEW served_calls AS
 SELECT u.*,
     CASE
+        WHEN u.path IN ('/v1/chat/completions', '/v1/responses', '/v1/messages', '/v1/completions') THEN 'chat'
+        WHEN u.path = '/v1/embeddings' THEN 'embeddings'
         WHEN LOWER(u.path) LIKE '%embed%' THEN 'embeddings'
         WHEN LOWER(u.path) LIKE '%/images/%' THEN 'images'
         WHEN LOWER(u.path) LIKE '%/audio/%' THEN 'audio'
