@@ -19,6 +19,7 @@ from proxy.sql.database import Database, Params, Row, integer, optional_text, te
 STEP = "insert_audit_log"
 STEP_AT_VERSION = "insert_audit_log_at_version"  # and the parameters `account_id` and `version`
 STEP_OF_NEW_KEY = "insert_audit_log_of_new_key"  # and the parameter `digest`
+STEP_OF_OPERATION = "insert_audit_log_of_operation"  # and the parameter `operation_id`; a repeat writes nothing
 MAX_PAGE = 1000
 FIRST = "~"  # above every id
 FOREVER_MS = 2**62

@@ -37,6 +37,13 @@ INSERT INTO audit_log (id, at, actor, action, subject, before_json, after_json)
 VALUES (:id, :at, CASE WHEN EXISTS (SELECT 1 FROM api_keys WHERE id = :subject AND digest = :digest)
     THEN CAST(:actor AS TEXT) END, :action, :subject, :before_json, :after_json);
 
+-- The row of a credit operation, where it is this very one that was asked for now and not a repeat of it.
+-- name: insert_audit_log_of_operation
+INSERT INTO audit_log (id, at, actor, action, subject, before_json, after_json)
+SELECT CAST(:id AS TEXT), CAST(:at AS BIGINT), CAST(:actor AS TEXT), CAST(:action AS TEXT), CAST(:subject AS TEXT),
+    CAST(:before_json AS TEXT), CAST(:after_json AS TEXT)
+WHERE EXISTS (SELECT 1 FROM credit_operations WHERE operation_id = :operation_id);
+
 -- Newest first. A filter that is null lets all pass.
 -- name: audit_log_page
 SELECT * FROM audit_log
