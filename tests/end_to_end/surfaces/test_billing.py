@@ -392,6 +392,10 @@ def test_a_cursor_is_for_its_own_query(farebox: Installation, past: Holder) -> N
         assert organization.get(path, **{**asked, **more}, page=cursor).status in {400, 404}, (path, more)
     manager = another_key(farebox, past, kind="manager")[1]
     assert Organization(farebox, manager).get("usage/completions", **asked, page=cursor).status in {400, 404}
+    other = Organization(farebox, another_key(farebox, holder(farebox), kind="manager")[1])
+    own_cursor = Organization(farebox, manager).page("usage/completions", **asked)["next_page"]
+    assert Organization(farebox, manager).get("usage/completions", **asked, page=own_cursor).status == 200
+    assert other.get("usage/completions", **asked, page=own_cursor).status in {400, 404}
 
 
 def test_whose_organization(farebox: Installation, past: Holder) -> None:
