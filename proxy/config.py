@@ -330,6 +330,9 @@ def _check(config: Config) -> None:
     _at_least(0, **{"upstream.retries": config.upstream.retries})
     _at_least(1, **{"surfaces.queries_per_minute": config.surfaces.queries_per_minute})
     _at_least(1, **{"surfaces.queries_at_once": config.surfaces.queries_at_once})
+    if config.surfaces.longest_query_s <= 0:
+        msg = "surfaces.longest_query_s must be above 0"
+        raise ConfigError(msg)
     _at_least(1, **{"upstream.rest_after_failures": config.upstream.rest_after_failures})
     _at_least(1, **{"credits.resources_kept_days": config.credits.resources_kept_days})
     if not 1 <= config.credits.background_lease_s <= 86_400:

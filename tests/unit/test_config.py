@@ -84,6 +84,9 @@ def test_the_published_configuration_works(secrets: None) -> None:
         (f"{ANY}[[open]]\nprovider = 'x'\npath = '/files'\nprice = 0\ndialect = 'gemini'", ["open[0].dialect"]),
         ("[credits]\nmarkup = 'lots'", ["credits.markup"]),
         ("[redis]\npartitions = 0", ["redis.partitions"]),
+        ("[surfaces]\ndisabled = ['mountsee']", ["surfaces.disabled", "mountsee"]),
+        ("[surfaces]\nlongest_query_s = 0", ["surfaces.longest_query_s"]),
+        ("[surfaces]\nqueries_per_minute = 0", ["surfaces.queries_per_minute", "at least 1"]),
         ("not toml", ["TOML"]),
     ],
 )
