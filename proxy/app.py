@@ -134,7 +134,8 @@ async def _worker(start: Start) -> None:
     stop = _stop_signal()
     tasks, metrics = Tasks(), Metrics()
     async with AsyncExitStack() as stack:
-        stores = await stack.enter_async_context(open_stores(config, stop, config.redis.command_timeout_ms / 1000))
+        enter = stack.enter_async_context
+        stores = await enter(open_stores(config, stop, config.redis.command_timeout_ms / 1000))
         authenticator = Authenticator(
             stores.database,
             stores.ledger,
@@ -166,9 +167,7 @@ async def _worker(start: Start) -> None:
             clock=SystemClock(),
             health=health,
         )
-        surfaces = await stack.enter_async_context(
-            open_surfaces(config, stores.redis, stores.ledger, authenticator, pipeline)
-        )
+        surfaces = await enter(open_surfaces(config, stores.redis, stores.ledger, authenticator, pipeline))
         listener = DataListener(config.server, pipeline.handle)
         server = await asyncio.get_running_loop().create_server(
             listener.protocol, sock=_listening_socket(config.server.listen, listen_fd), backlog=BACKLOG
