@@ -3,12 +3,15 @@
 import re
 import time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.installation import MODEL, Installation, charge_of
 from tests.support.mock_provider import INPUT_TOKENS
+from tests.support.schemas import conforms
 from tests.support.surfaces import (
     HOSTILE_TEXTS,
     MICRO,
@@ -357,3 +360,31 @@ def test_money_is_exact_on_all_of_them(farebox: Installation) -> None:
     assert Decimal(get("/user/balance")["balance_infos"][0]["total_balance"]) == left
     limit = get("/dashboard/billing/subscription")["hard_limit_usd"]
     assert limit - get("/dashboard/billing/usage")["total_usage"] / 100 == left
+
+
+# What openapi.yaml says of all of them.
+
+PART = yaml.safe_load(
+    (Path(__file__).parents[3] / "proxy/admin/openapi_parts/gateways.yaml").read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("path", list(PART["paths"]))
+def test_answers_are_as_they_are_described(farebox: Installation, one: Holder, managers: str, path: str) -> None:
+    described = PART["paths"][path]["get"]
+    securities = {name for kinds in described["security"] for name in kinds}
+    key = managers if "manager_key" in securities else one.key
+    today = int(time.time()) // 86_400 * 86_400
+    values = {"start_time": today - 86_400, "end_time": today + 86_400, "id": call(farebox, one.key)}
+    names = [parameter["name"] for parameter in described.get("parameters", ())]
+    settled(farebox)
+    query = {name: value for name, value in values.items() if name in names}
+    for asked, sent in ((key, query), ("nonsense", query), (key, {})):
+        answer = ask(farebox, "GET", path, bearer=asked, query=sent)
+        schema = described["responses"][str(answer.status)]["content"]["application/json"]["schema"]
+        conforms(answer.json, schema, PART["components"]["schemas"])
+
+
+@pytest.fixture(scope="module")
+def managers(farebox: Installation) -> str:
+    return another_key(farebox, holder(farebox), kind="manager")[1]
