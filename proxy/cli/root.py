@@ -28,6 +28,7 @@ COMMANDS = {
     "price": ("proxy.cli.price", "price", "What models cost: list, show, set, import, check."),
     "audit": ("proxy.cli.books", "audit", "Prove that every balance is the sum of its ledger entries."),
     "rebuild": ("proxy.cli.books", "rebuild", "Restore Redis from the database."),
+    "holds": ("proxy.cli.holds", "holds", "What open calls hold, and ending one by hand."),
     "admin": ("proxy.cli.admin", "admin", "Administrators and their roles, and the log of every change."),
     "maintenance": ("proxy.cli.admin", "maintenance", "Switch maintenance mode of the query surfaces."),
     "worker": ("proxy.cli.serve", "worker", "One worker alone (for Kubernetes and the like)."),

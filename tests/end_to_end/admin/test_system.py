@@ -156,6 +156,12 @@ def test_open_holds_are_listed_and_released(farebox: Installation, api: AdminApi
     assert (released["state"], released["charge_microcredits"]) == ("expired", 0)
     assert len(holds(account=account)) == 2
     assert api.post("accounts", account, "holds", hold["call_id"], "release", body={}).code == "hold_not_found"
+    listed = farebox.lines("holds", "list", "--account", "holds")
+    assert {one["call_id"] for one in listed} == {one["call_id"] for one in holds(account=account)}
+    assert listed[0]["draft"]["model"] == MODEL
+    farebox.command("holds", "release", account, listed[0]["call_id"], code=2)
+    ended = farebox.command("holds", "release", account, listed[0]["call_id"], "--charge", "hold", "--yes")
+    assert ended["charge_microcredits"] == listed[0]["amount_microcredits"]
     until(lambda: len(statuses) == 3, 30)
     until(lambda: not holds(account=account))
     farebox.usage("holds", 3)
