@@ -107,8 +107,13 @@ def totals(model: Any) -> tuple[int, ...]:
 
 def has_rate(model: Any, counter: str, at: datetime, tier: str | None, provider: Any) -> bool:
     """Whether the package has a rate of its own for a counter then."""
-    prices = model.get_prices(at, _context(provider, tier))
+    prices = prices_of(model, provider, at, tier)
     return any(value is not None and _UNITS.get(name, ("",))[0] == counter for name, value in vars(prices).items())
+
+
+def prices_of(model: Any, provider: Any, at: datetime, tier: str | None) -> Any:
+    """The package's rates of a model then."""
+    return model.get_prices(at, _context(provider, tier))
 
 
 def names(model: Any) -> Iterator[str]:

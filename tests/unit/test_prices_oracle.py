@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import pytest
 from genai_prices.data import providers
@@ -18,6 +19,7 @@ from tests.support.price_oracle import (
     instants,
     listed,
     names,
+    prices_of,
     reason_for,
     texts,
     theirs,
@@ -41,6 +43,7 @@ def _differences(provider_id: str):
     ours_by_model = {entry.model: entry for entry in BOOK.entries(provider_id)}
     for model in provider.models:
         entry = ours_by_model[model.id]
+        compared: list[Any] = []
         for at in dict.fromkeys(instants(model)):
             quote, _, _ = entry.quote(round(at.timestamp() * 1000))
             if not quote.plain:
@@ -48,6 +51,10 @@ def _differences(provider_id: str):
                 continue
             tariff = Tariff(make_price(quote, Terms(model.id, "v", 1)), 1000)
             for tier in (None, *quote.service_tiers):
+                both = (quote, tier, prices_of(model, provider, at, tier))
+                if both in compared:  # at another instant
+                    continue
+                compared.append(both)
                 for count in totals(model):
                     for counter in ASKED:
                         usd = usd_of(model, provider, {counter: count}, at, tier)
