@@ -22,6 +22,18 @@ from proxy.accounts.topups import Credit
 from tests.support.books import is_quiet, stores_of
 from tests.support.installation import MODEL, Installation
 
+# A second provider whose model has a price for cached input; nothing listens there.
+OTHER = """
+[providers.other]
+dialect = "openai"
+base_url = "http://127.0.0.1:9/v1"
+api_key = "other-key"
+models = ["cached-model"]
+[prices."cached-model"]
+input = "1.00"
+cache_read = "0.50"
+output = "2.00"
+"""
 MICRO = 1_000_000
 UTC_MILLISECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HOSTILE_TEXTS = (

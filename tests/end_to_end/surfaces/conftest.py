@@ -1,33 +1,29 @@
-"""One installation a file: the real `farebox serve`, an embedded Redis, a provider that answers with known usage."""
+"""One installation for the files of a run (each of its processes): the real `farebox serve`, an embedded Redis, and a provider
+that answers with known usage. Tests make accounts of their own, and leave switches as they found them."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.installation import Installation
+from tests.support.credits_dev import Dev
+from tests.support.installation import ADMIN_TOKEN, Installation
 from tests.support.mock_provider import MockProvider
-
-# A second provider whose model has a price for cached input; nothing listens there.
-OTHER = """
-[providers.other]
-dialect = "openai"
-base_url = "http://127.0.0.1:9/v1"
-api_key = "other-key"
-models = ["cached-model"]
-[prices."cached-model"]
-input = "1.00"
-cache_read = "0.50"
-output = "2.00"
-"""
+from tests.support.surfaces import OTHER
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def provider() -> Iterator[MockProvider]:
     with MockProvider() as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def farebox(tmp_path_factory: pytest.TempPathFactory, provider: MockProvider) -> Iterator[Installation]:
     with Installation(tmp_path_factory.mktemp("farebox"), provider, extra=OTHER) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def admin(farebox: Installation) -> Dev:
+    """The administrator of credits.dev's surface."""
+    return Dev(farebox, ADMIN_TOKEN)

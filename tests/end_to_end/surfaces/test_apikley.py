@@ -1,4 +1,4 @@
-"""Apikley's credit call, as its published document says it, and its twin's: `apis.md` section 2."""
+"""Apikley's credit call, as its published document says it, and its twin's."""
 
 import time
 from collections.abc import Iterator

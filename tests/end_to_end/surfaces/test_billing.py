@@ -374,8 +374,6 @@ def test_default_limits(farebox: Installation) -> None:
     ids=str,
 )
 def test_what_the_organization_refuses(farebox: Installation, path: str, query: dict[str, Any]) -> None:
-    if path == "costs" and "batch" in query:
-        pytest.skip("costs have no batches")
     refused(Organization(farebox).get(path, **query), 400)
 
 

@@ -1,4 +1,4 @@
-"""mountsea's calls, as its published page and `apis.md` section 1 say them: credits, services, both searches, aliases."""
+"""mountsea's calls, as its published page says them: credits, services, both searches, aliases."""
 
 import time
 import uuid

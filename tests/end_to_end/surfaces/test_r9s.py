@@ -1,4 +1,4 @@
-"""r9s' portal, as its published page and `apis.md` section 4 say it: tokens by call and by day, balance, manager keys."""
+"""r9s' portal, as its published page says it: tokens by call and by day, balance, manager keys."""
 
 import time
 from decimal import Decimal

@@ -4,7 +4,7 @@ asked, and all of them must say what `farebox audit` says, to the last microcred
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -25,8 +25,9 @@ from proxy.ledger.scripts import RedisScripts
 from proxy.roles import load
 from tests.support.books import Books, stores_of
 from tests.support.installation import ADMIN_TOKEN, MODEL, PEPPER, Installation
+from tests.support.mock_provider import MockProvider
 from tests.support.processes import until
-from tests.support.surfaces import MICRO, Holder, another_key, ask, call, decimal, holder, settled
+from tests.support.surfaces import MICRO, OTHER, Holder, another_key, ask, call, decimal, holder, settled
 
 USD = 1000 * MICRO  # microcredits
 OPERATIONS = 40  # of each account
@@ -166,6 +167,13 @@ class Truth:
     input_tokens: int
     output_tokens: int
     embedded: int = 0
+
+
+@pytest.fixture(scope="module")
+def farebox(tmp_path_factory: pytest.TempPathFactory, provider: MockProvider) -> Iterator[Installation]:
+    """One of its own: sums over all accounts are compared too."""
+    with Installation(tmp_path_factory.mktemp("day"), provider, extra=OTHER) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
