@@ -3,6 +3,7 @@
 import json
 import re
 import zlib
+from collections.abc import Sequence
 
 from proxy.providers import meters
 from proxy.providers.event_stream import PRELUDE, Frame, FrameSplitter, write_frame
@@ -45,7 +46,7 @@ def events(data: bytes) -> None:
     # The LF of a torn CRLF behind a block is announced apart; together they are the same bytes.
     assert _joined(again, limit) == _joined(blocks, limit)
     assert rest_again == rest
-    whole, expected = list(events_of(body)), _standard(body)
+    whole, expected = events_of(body), _standard(body)
     if kind % 3:
         _metered(pieces, whole, expected, takes_out=kind % 3 == 1)
     else:
@@ -84,7 +85,7 @@ def _joined(blocks: list[bytes | None], limit: int) -> list[bytes | None]:
     return joined
 
 
-def _metered(pieces: list[bytes], whole: list[bytes], expected: list[bytes], *, takes_out: bool) -> None:
+def _metered(pieces: list[bytes], whole: Sequence[bytes], expected: list[bytes], *, takes_out: bool) -> None:
     meter = _Taking(takes_out=takes_out)
     relayed = b"".join([*[meter.feed(piece) for piece in pieces], meter.finish()])
     assert meter.data == expected, (meter.data, expected)
@@ -95,7 +96,7 @@ def _metered(pieces: list[bytes], whole: list[bytes], expected: list[bytes], *, 
         assert relayed == b"".join(pieces)
 
 
-def _held(pieces: list[bytes], whole: list[bytes], expected: list[bytes], most_bytes: int) -> None:
+def _held(pieces: list[bytes], whole: Sequence[bytes], expected: list[bytes], most_bytes: int) -> None:
     """What is held back is bounded; an event that went on in part goes on whole, and no other event is touched."""
     meter = _Taking(takes_out=True)
     usual, meters.MAX_HELD_BYTES = meters.MAX_HELD_BYTES, most_bytes
