@@ -1,11 +1,13 @@
 """A provider for tests: real HTTP on a port of its own, in a thread; it asserts nothing, it remembers what it received.
 
 What it does is asked for in the request body's member `mock`, which Farebox passes on untouched: {"chunks", "pace_ms",
-"delay_ms", "status", "break_after", "omit_usage", "usage", "error_after"}. Usage: 7 input tokens, one output token a chunk.
+"delay_ms", "gated" (until `gate` is set), "status", "break_after", "omit_usage", "usage", "error_after"}.
+Usage: 7 input tokens, one output token a chunk.
 """
 
 import asyncio
 import json
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +39,7 @@ class MockProvider(WebServer):
         self.finished = 0
         self.dropped = 0
         self.open = 0
+        self.gate = threading.Event()
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/v1/chat/completions", self._chat), web.post("/v1/messages", self._messages)]
@@ -58,6 +61,8 @@ class MockProvider(WebServer):
         self.open += 1
         try:
             await asyncio.sleep(mock.get("delay_ms", 0) / 1000)
+            if mock.get("gated"):
+                await asyncio.to_thread(self.gate.wait, 60)
             if mock.get("status", 200) >= 400:
                 error = {
                     "error": {"message": f"no: {PROVIDER_KEY}", "type": "server_error", "code": None, "param": None}

@@ -106,7 +106,7 @@ def test_an_audit_of_one_account_and_of_everything(api: AdminApi) -> None:
 
 @pytest.fixture
 def held(farebox: Installation, api: AdminApi, provider: MockProvider) -> Iterator[tuple[str, list[int]]]:
-    """An account with three calls that wait for the provider; the statuses that they end with."""
+    """An account with three calls that wait at the provider's gate; the statuses that they end with."""
     account = api.account("holds", credits="1000") if api.get("accounts", "holds").status == 404 else "holds"
     account = api.get("accounts", account).value["id"]
     key = api.made("accounts", account, "keys", body={})["key"]
@@ -115,7 +115,7 @@ def held(farebox: Installation, api: AdminApi, provider: MockProvider) -> Iterat
         "model": MODEL,
         "max_tokens": 50,
         "messages": [{"role": "user", "content": "hi"}],
-        "mock": {"delay_ms": 4000},
+        "mock": {"gated": True},
     }
 
     def ask() -> None:
@@ -128,11 +128,14 @@ def held(farebox: Installation, api: AdminApi, provider: MockProvider) -> Iterat
     for thread in threads:
         thread.start()
     yield account, statuses
+    provider.gate.set()
     for thread in threads:
         thread.join()
 
 
-def test_open_holds_are_listed_and_released(farebox: Installation, api: AdminApi, held: tuple[str, list[int]]) -> None:
+def test_open_holds_are_listed_and_released(
+    farebox: Installation, api: AdminApi, provider: MockProvider, held: tuple[str, list[int]]
+) -> None:
     account, statuses = held
 
     def holds(**query: Any) -> list[dict[str, Any]]:
@@ -162,6 +165,7 @@ def test_open_holds_are_listed_and_released(farebox: Installation, api: AdminApi
     farebox.command("holds", "release", account, listed[0]["call_id"], code=2)
     ended = farebox.command("holds", "release", account, listed[0]["call_id"], "--charge", "hold", "--yes")
     assert ended["charge_microcredits"] == listed[0]["amount_microcredits"]
+    provider.gate.set()
     until(lambda: len(statuses) == 3, 30)
     until(lambda: not holds(account=account))
     farebox.usage("holds", 3)
