@@ -8,8 +8,8 @@ bounded; a scrape may be one flush old.
 
 from __future__ import annotations
 
-import bisect
 import os
+from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ class Counter:
 
 
 class Histogram:
-    """Seconds in buckets by labels; `observe` is a bisection and two additions."""
+    """Seconds in buckets by labels."""
 
     def __init__(self, name: str, text: str, labels: Labels, bounds: Sequence[float]) -> None:
         self.name, self.text, self.labels, self._bounds = name, text, labels, list(bounds)
@@ -75,11 +75,18 @@ class Histogram:
 
     def observe(self, labels: Labels, seconds: float) -> None:
         """Counts one duration."""
-        row = self._pending.get(labels)
+        self.observe_all(labels, (seconds,))
+
+    def observe_all(self, labels: Labels, durations: Sequence[float]) -> None:
+        """Counts durations, in seconds."""
+        if not durations:
+            return
+        row, bounds = self._pending.get(labels), self._bounds
         if row is None:
-            row = self._pending[labels] = [0.0] * (len(self._bounds) + 2)
-        row[bisect.bisect_left(self._bounds, seconds)] += 1
-        row[-1] += seconds
+            row = self._pending[labels] = [0.0] * (len(bounds) + 2)
+        for seconds in durations:
+            row[bisect_left(bounds, seconds)] += 1
+        row[-1] += sum(durations)
 
     def flush(self, library: type[prometheus_client.Histogram]) -> None:
         """Moves what was observed since the last flush into the library's files."""
@@ -95,8 +102,20 @@ class Histogram:
             child._sum.inc(row[-1])  # noqa: SLF001
 
 
+class Ended:
+    """Calls that ended alike: provider, model, outcome, status and basis are the same."""
+
+    __slots__ = ("calls", "charge_microcredits", "overrun_microcredits", "tokens")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.charge_microcredits = 0
+        self.overrun_microcredits = 0
+        self.tokens: dict[str, int] = {}
+
+
 class Metrics:
-    """The metrics of one process; names are public."""
+    """The metrics of one process; names are public. What every call adds to goes through `ended` and `timed`."""
 
     def __init__(self) -> None:
         by_route = ("provider", "model")
@@ -124,6 +143,8 @@ class Metrics:
             (),
             _OVERHEAD_SECONDS,
         )
+        self._ended: dict[tuple[str, str, str, int, str], Ended] = {}
+        self._timed: dict[str, list[tuple[float, float, float | None]]] = {}
         self.upstream = Histogram("farebox_upstream_seconds", "Whole time at the provider.", ("provider",), _SECONDS)
         self.first_byte = Histogram(
             "farebox_time_to_first_byte_seconds",
@@ -137,17 +158,54 @@ class Metrics:
         )
 
     def __iter__(self) -> Iterator[Counter | Histogram]:
-        return iter(vars(self).values())
+        return (metric for metric in vars(self).values() if isinstance(metric, Counter | Histogram))
+
+    def ended(self, provider: str, model: str, outcome: str, status: int, basis: str) -> Ended:
+        """Where a call that ended so adds what it cost: one look-up a call, the counters learn of it at the next flush."""
+        key = (provider, model, outcome, status, basis)
+        row = self._ended.get(key)
+        if row is None:
+            row = self._ended[key] = Ended()
+        row.calls += 1
+        return row
+
+    def timed(self, provider: str, overhead_s: float, upstream_s: float, first_byte_s: float | None) -> None:
+        """How long a forwarded call took; sorted into buckets at the next flush."""
+        durations = (overhead_s, upstream_s, first_byte_s)
+        if provider in self._timed:
+            self._timed[provider].append(durations)
+        else:
+            self._timed[provider] = [durations]
 
     def flush(self) -> None:
         """Moves everything into prometheus-client; call it about once a second and at the end of the process."""
         import prometheus_client  # noqa: PLC0415 - it reads PROMETHEUS_MULTIPROC_DIR when it is imported
 
+        self._gather()
         for metric in self:
             if isinstance(metric, Counter):
                 metric.flush(prometheus_client.Counter)
             else:
                 metric.flush(prometheus_client.Histogram)
+
+    def _gather(self) -> None:
+        ended, self._ended = self._ended, {}
+        for (provider, model, outcome, status, basis), row in ended.items():
+            route = (provider, model)
+            self.calls.add((*route, outcome, str(status)), row.calls)
+            self.basis.add((basis,), row.calls)
+            for kind, tokens in row.tokens.items():
+                self.tokens.add((*route, kind), tokens)
+            if row.charge_microcredits:
+                self.charged.add(route, row.charge_microcredits)
+            if row.overrun_microcredits:
+                self.overrun.add(route, row.overrun_microcredits)
+        timed, self._timed = self._timed, {}
+        for provider, calls in timed.items():
+            self.overhead.observe_all((), [overhead_s for overhead_s, _, _ in calls])
+            self.upstream.observe_all((provider,), [upstream_s for _, upstream_s, _ in calls])
+            answered = [first_byte_s for _, _, first_byte_s in calls if first_byte_s is not None]
+            self.first_byte.observe_all((provider,), answered)
 
 
 def use_directory(directory: Path) -> None:

@@ -5,7 +5,7 @@ A user key is `sk-fb-` and 43 base62 characters (256 random bits), a manager key
 try one; shown is a prefix with 4 random characters. Keys are compared as bytes, by digest: no timing tells how near one is.
 """
 
-import hmac
+import hashlib
 import re
 import secrets
 import string
@@ -20,6 +20,7 @@ _USER_KEY = re.compile(rb"sk-fb-[A-Za-z0-9]{43}")
 _MANAGER_KEY = re.compile(rb"sk_mg_[0-9a-f]{64}")
 _SHOWN = 10
 _MIN_PEPPER_BYTES = 16
+_BLOCK_BYTES = 64  # of SHA-256
 
 
 def new_key(kind: str = USER) -> str:
@@ -47,12 +48,20 @@ class KeyHasher:
     """HMAC-SHA256 with the installation's pepper. Changing the pepper makes every key unknown."""
 
     def __init__(self, pepper: str) -> None:
-        self._pepper = pepper.encode()
-        if len(self._pepper) < _MIN_PEPPER_BYTES:
+        secret = pepper.encode()
+        if len(secret) < _MIN_PEPPER_BYTES:
             raise ConfigError(
                 f"keys.pepper must be a secret of at least {_MIN_PEPPER_BYTES} bytes, for example `openssl rand -hex 32`"
             )
 
+        # RFC 2104 with its two first blocks done: half the time of `hmac.digest`, which every call would wait for.
+        block = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK_BYTES else secret).ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
     def digest(self, key: bytes) -> str:
         """64 hexadecimal digits, the only trace of a key that is stored."""
-        return hmac.digest(self._pepper, key, "sha256").hex()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(key)
+        outer.update(inner.digest())
+        return outer.hexdigest()

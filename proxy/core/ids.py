@@ -3,39 +3,21 @@
 import os
 import time
 
-_pool = bytearray()
-
-
-def _random(size: int) -> bytes:
-    """`size` random bytes, taken from the operating system 4 KiB at a time (a system call per call id is waste)."""
-    if len(_pool) < size:
-        _pool.extend(os.urandom(4096))
-    taken = bytes(_pool[-size:])
-    del _pool[-size:]
-    return taken
-
-
-def _forget_pool() -> None:
-    _pool.clear()
-
-
-# A forked child must not hand out its parent's random bytes again.
-os.register_at_fork(after_in_child=_forget_pool)
+_LOW_62 = (1 << 62) - 1
 
 
 def new_call_id(now_ms: int | None = None) -> str:
     """A UUID version 7 (RFC 9562) as text: 48 bits of Unix milliseconds, then 74 random bits; 36 characters."""
     milliseconds = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    random = _random(10)
-    high = 0x7000 | (int.from_bytes(random[:2], "big") & 0x0FFF)
-    low = (random[2] & 0x3F) | 0x80
-    stamp = f"{milliseconds & 0xFFFFFFFFFFFF:012x}"
-    return f"{stamp[:8]}-{stamp[8:]}-{high:04x}-{low:02x}{random[3]:02x}-{random[4:].hex()}"
+    random = int.from_bytes(os.urandom(10))
+    value = (milliseconds & 0xFFFFFFFFFFFF) << 80 | 7 << 76 | random >> 68 << 64 | 2 << 62 | random & _LOW_62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def new_id(prefix: str) -> str:
     """`<prefix>_` and 20 hexadecimal digits (80 random bits): unique, not secret."""
-    return f"{prefix}_{_random(10).hex()}"
+    return f"{prefix}_{os.urandom(10).hex()}"
 
 
 def new_account_id() -> str:
@@ -48,6 +30,6 @@ def new_key_id() -> str:
     return new_id("key")
 
 
-def new_trace_id() -> str:
-    """A W3C trace id: 32 hexadecimal digits, never all zero."""
-    return f"{int.from_bytes(_random(16), 'big') or 1:032x}"
+def trace_id_of(call_id: str) -> str:
+    """The W3C trace id of a call that belongs to no other trace: its own id, in 32 hexadecimal digits."""
+    return call_id.replace("-", "")

@@ -1,6 +1,6 @@
 """Ceilings of a key, an account or a model: on speed (rate limits) and on money (budgets)."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 REQUESTS = "requests"
 TOKENS = "tokens"
@@ -14,8 +14,7 @@ BUDGET_KINDS = (BUDGET_DAY, BUDGET_WEEK, BUDGET_MONTH, BUDGET_TOTAL)
 KINDS = (REQUESTS, TOKENS, CONCURRENT, *BUDGET_KINDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """One ceiling: requests or tokens a minute, calls at once, or microcredits in a UTC day, ISO week, month or in all.
 
     `scope` is `key:<key id>`, `account`, or `model:<name>`, always within one account.

@@ -36,9 +36,10 @@ def parse_credits(text: str) -> int:
 
 def format_credits(microcredits: int) -> str:
     """Microcredits as an exact decimal of credits, without trailing zeros: 12500000 -> "12.5"."""
-    sign = "-" if microcredits < 0 else ""
-    whole, fraction = divmod(abs(microcredits), MICROCREDITS_PER_CREDIT)
-    return f"{sign}{whole}.{fraction:06d}".rstrip("0").rstrip(".") if fraction else f"{sign}{whole}"
+    if microcredits < 0:
+        return "-" + format_credits(-microcredits)
+    whole, fraction = divmod(microcredits, MICROCREDITS_PER_CREDIT)
+    return f"{whole}.{fraction:06d}".rstrip("0") if fraction else str(whole)
 
 
 def divide_up(numerator: int, denominator: int) -> int:

@@ -1,6 +1,10 @@
-"""What the credit ledger is asked and what it answers. Amounts are microcredits, durations and instants milliseconds."""
+"""What the credit ledger is asked and what it answers. Amounts are microcredits, durations and instants milliseconds.
+
+What every call makes is a tuple: a frozen dataclass sets each of its fields by a call of its own.
+"""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.core.limits import Limit
 
@@ -24,8 +28,7 @@ MAX_LEASE_MS = 86_400_000
 MAX_LIMITS = 32  # of one hold
 
 
-@dataclass(frozen=True, slots=True)
-class HoldRequest:
+class HoldRequest(NamedTuple):
     """A call that asks to be admitted. `tokens` is what it may use, `version` the account's that its limits were read with.
 
     `draft` is its usage record so far, as JSON: what is recorded should nobody come back to end the hold.
@@ -41,8 +44,7 @@ class HoldRequest:
     draft: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What is left of a limit, and the time until it is whole again: None never, 0 for calls at once (as soon as one ends)."""
 
     limit: Limit
@@ -50,8 +52,7 @@ class Standing:
     reset_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """The call is admitted; `held_microcredits` are all open holds of the account."""
 
     posted_microcredits: int
@@ -98,8 +99,7 @@ class Gone:
     """There is no open hold of this call."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How the call stands: `state`, its total charge, whether this was so before; then the account's balance now."""
 
     state: str

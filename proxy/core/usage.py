@@ -46,14 +46,24 @@ class Usage:
     @property
     def input_tokens(self) -> int:
         """All input tokens, cached ones included."""
-        return sum([tokens for name, tokens in self.counters.items() if name in _INPUT])
+        return self.sides()[0]
 
     @property
     def output_tokens(self) -> int:
         """All output tokens, reasoning included."""
-        return sum([tokens for name, tokens in self.counters.items() if name in _OUTPUT])
+        return self.sides()[1]
+
+    def sides(self) -> tuple[int, int]:
+        """All tokens of the input, and all of the output."""
+        input_tokens = output_tokens = 0
+        for name, tokens in self.counters.items():
+            if name in _INPUT:
+                input_tokens += tokens
+            elif name in _OUTPUT:
+                output_tokens += tokens
+        return input_tokens, output_tokens
 
     @property
     def total_tokens(self) -> int:
         """Input and output together, what a tokens-per-minute limit counts."""
-        return self.input_tokens + self.output_tokens
+        return sum(self.sides())

@@ -1,7 +1,6 @@
 """Arguments for the scripts and replies from them: checks and translation, no I/O."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from struct import Struct
 from typing import Any
 
@@ -20,9 +19,14 @@ from proxy.core.money import MAX_AMOUNT
 from proxy.core.outcomes import (
     BALANCE,
     BUDGET,
+    CORRECTED,
+    EXPIRED,
     IN_FLIGHT,
     MAX_LIMITS,
     MAX_SPEED,
+    RELEASED,
+    SETTLED,
+    UNKNOWN,
     Ended,
     Held,
     Refused,
@@ -30,7 +34,7 @@ from proxy.core.outcomes import (
     Standing,
     UnknownAccount,
 )
-from proxy.ledger.keys import Partition
+from proxy.ledger.keys import Partition, check_id
 
 # The letters of the kinds of limits; see lua/parts/formats.lua.
 LETTERS = {
@@ -45,7 +49,7 @@ LETTERS = {
 MAX_SCOPE_BYTES = 512
 MAX_TEXT_BYTES = 2_000  # actor, reason, idempotency key
 MAX_RECORD_BYTES = 64 * 1024
-MAX_CACHED_LIMITS = 10_000
+MAX_CACHED_LIMITS = 100  # of one account: its keys and models with limits of their own
 
 LIMIT_ROW = Struct("<cq")
 HOLD_NUMBERS = Struct("<qqqq")  # version, amount, tokens, lease
@@ -53,6 +57,8 @@ EXTEND_NUMBERS = Struct("<qqqq")  # step, amount, checkpoint, lease
 SETTLE_NUMBERS = Struct("<qq")  # charge, tokens
 
 Reply = Sequence[Any]  # bytes and int
+
+_STATES = {state.encode(): state for state in (SETTLED, RELEASED, EXPIRED, CORRECTED, UNKNOWN)}
 
 
 def check_amount(value: int, name: str, *, lowest: int = 0, highest: int = MAX_AMOUNT) -> int:
@@ -70,8 +76,34 @@ def check_text(value: str | bytes, name: str, most_bytes: int = MAX_TEXT_BYTES) 
     return encoded
 
 
-@lru_cache(maxsize=MAX_CACHED_LIMITS)
-def encode_limits(partition_number: int, account_id: str, limits: tuple[Limit, ...]) -> tuple[tuple[bytes, ...], bytes]:
+class Place:
+    """Where an account's calls are held: the keys that are the same for all of them, worked out once."""
+
+    __slots__ = ("_account_id", "_limits", "_partition", "account", "deadlines", "epoch", "holds", "stream")
+
+    def __init__(self, partition: Partition, account_id: str) -> None:
+        """Raises ValueError where the account's id is none."""
+        self._partition = partition
+        self._account_id = check_id(account_id, "account_id")
+        self._limits: dict[tuple[Limit, ...], tuple[tuple[bytes, ...], bytes]] = {}
+        self.deadlines, self.epoch, self.stream = partition.deadlines, partition.epoch, partition.stream
+        self.account = partition.account(account_id)
+        self.holds = partition.hold("")
+
+    def limits(self, limits: tuple[Limit, ...]) -> tuple[tuple[bytes, ...], bytes]:
+        """The keys of a hold's limits, and their kinds and ceilings packed. Raises ValueError."""
+        encoded = self._limits.get(limits)
+        if encoded is None:
+            encoded = encode_limits(self._partition, self._account_id, limits)
+            if (
+                len(self._limits) >= MAX_CACHED_LIMITS
+            ):  # limits were changed often: the old ones are not asked for again
+                self._limits.clear()
+            self._limits[limits] = encoded
+        return encoded
+
+
+def encode_limits(partition: Partition, account_id: str, limits: tuple[Limit, ...]) -> tuple[tuple[bytes, ...], bytes]:
     """The keys of a hold's limits, and their kinds and ceilings packed. Raises ValueError."""
     if len(limits) > MAX_LIMITS:
         raise ValueError(f"a hold has at most {MAX_LIMITS} limits")
@@ -81,7 +113,6 @@ def encode_limits(partition_number: int, account_id: str, limits: tuple[Limit, .
         check_amount(limit.ceiling, f"the ceiling of {limit.kind}", highest=MAX_SPEED if is_speed else MAX_AMOUNT)
         check_text(limit.scope, "the scope of a limit", MAX_SCOPE_BYTES)
         packed += LIMIT_ROW.pack(LETTERS[limit.kind].encode(), limit.ceiling)
-    partition = Partition.at(partition_number)
     keys = tuple(partition.limit(account_id, LETTERS[limit.kind], limit.scope) for limit in limits)
     if len(set(keys)) < len(keys):
         raise ValueError("two limits of one hold have the same scope and kind")
@@ -92,8 +123,10 @@ def read_standings(limits: tuple[Limit, ...], reply: Reply, start: int) -> tuple
     """The pairs (remaining, ms) of a hold's reply from `start` on, each with its limit."""
     numbers = iter(reply[start:])
     return tuple(
-        Standing(limit, max(0, remaining), None if reset_ms == -1 else reset_ms)
-        for limit, remaining, reset_ms in zip(limits, numbers, numbers, strict=True)
+        [
+            Standing(limit, max(0, remaining), None if reset_ms == -1 else reset_ms)
+            for limit, remaining, reset_ms in zip(limits, numbers, numbers, strict=True)
+        ]
     )
 
 
@@ -123,4 +156,4 @@ def _read_refused(limits: tuple[Limit, ...], reply: Reply) -> Refused:
 def read_ended(reply: Reply) -> Ended:
     """The outcome of settle, release and expire."""
     state, repeated, charge, posted, held = reply
-    return Ended(state.decode(), repeated == 1, charge, posted, held)
+    return Ended(_STATES[state], repeated == 1, charge, posted, held)

@@ -4,7 +4,9 @@ Messages are public and never quote what Redis said: an error reply may repeat t
 first word is in `kind`; its whole text, cut, is in `detail` and is for logs about administration commands only.
 """
 
-from proxy.core.errors import Unavailable
+from collections.abc import Callable
+
+from proxy.core.errors import Conflict, InvalidRequest, Unavailable
 
 DETAIL_LIMIT = 200  # characters
 
@@ -52,10 +54,23 @@ class ServerUnfit(Unavailable):
         super().__init__(" ".join(refusals))
 
 
-def reply_error(reply: str) -> ScriptRefused:
-    """The typed error for an error reply, by its first word."""
+def reply_error(reply: str) -> Exception:
+    """The typed error for an error reply, by its first word; two of our scripts' own are the caller's to hear of."""
     kind = reply.partition(" ")[0]
     return _BY_KIND.get(kind, ScriptRefused)(reply)
 
 
-_BY_KIND: dict[str, type[ScriptRefused]] = {"NOSCRIPT": ScriptMissing, "EPOCH": EpochMismatch}
+def _conflict(_reply: str) -> Conflict:
+    return Conflict()
+
+
+def _out_of_range(_reply: str) -> InvalidRequest:
+    return InvalidRequest("The amount is more than the account can count (2^53-1 microcredits in all).", param="amount")
+
+
+_BY_KIND: dict[str, Callable[[str], Exception]] = {
+    "NOSCRIPT": ScriptMissing,
+    "EPOCH": EpochMismatch,
+    "CONFLICT": _conflict,
+    "RANGE": _out_of_range,
+}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 PREFIX = "fb:"
 MAX_ID_LENGTH = 128
-_ID = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
+_ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{MAX_ID_LENGTH}}}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,6 @@ def partition_number(account_id: str, partitions: int) -> int:
 
 def check_id(value: str, name: str) -> str:
     """An id that may become part of a key. Raises ValueError: ids are ours, a bad one is a defect."""
-    if len(value) > MAX_ID_LENGTH or not _ID.fullmatch(value):
+    if not _ID.fullmatch(value):
         raise ValueError(f"{name} is not an id: {value[:40]!r}")
     return value

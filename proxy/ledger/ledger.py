@@ -6,7 +6,7 @@ RedisUnavailable (not sent), EpochMismatch, ScriptRefused (Redis refused: out of
 ValueError for arguments that only a defect can produce.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -33,19 +33,20 @@ from proxy.ledger.encoding import (
     HOLD_NUMBERS,
     MAX_RECORD_BYTES,
     SETTLE_NUMBERS,
+    Place,
     Reply,
     check_amount,
     check_text,
-    encode_limits,
     read_ended,
     read_hold,
 )
-from proxy.ledger.errors import RedisAmbiguous, ScriptRefused
+from proxy.ledger.errors import RedisAmbiguous
 from proxy.ledger.keys import Partition, check_id, partition_number
 from proxy.ledger.scripts import ScriptRunner, load
 
 REPEAT_WITHIN_S = 0.95  # an admission is answered within a second, its one repeat included
 PAGE = 500  # accounts in one snapshot script
+_MAX_PLACES = 50_000  # accounts whose keys are remembered
 
 Args = Sequence[Argument]
 
@@ -68,6 +69,7 @@ class Ledger:
         self.ambiguous_holds = 0  # admissions whose reply was lost, for metrics
         self._epoch = check_id(epoch, "epoch").encode()
         self._partitions = tuple(Partition.at(number) for number in range(partitions))
+        self._places: dict[str, Place] = {}
 
     @property
     def partitions(self) -> tuple[Partition, ...]:
@@ -101,9 +103,7 @@ class Ledger:
         except RedisAmbiguous:
             self.ambiguous_holds += 1
             await self._runner.ready(give_up_at - monotonic())
-            reply = await self._translate(script.name, keys, args)
-        except ScriptRefused as error:
-            raise _translated(error) from error
+            reply = await self._runner.run(script, keys, args)
         outcome = read_hold(request.limits, reply)
         if outcome is None:
             raise Conflict("A call with this id has already ended.")
@@ -135,7 +135,7 @@ class Ledger:
             ),
             check_text(draft, "draft", MAX_RECORD_BYTES),
         )
-        reply = await self._translate("extend", self._hold_keys(account_id, call_id), args)
+        reply = await self._run("extend", self._hold_keys(account_id, call_id), args)
         return Gone() if reply[0] == b"gone" else Extended(reply[1] == 1, reply[2])
 
     async def settle(
@@ -145,26 +145,23 @@ class Ledger:
 
         Raises InvalidRequest where the account's spending would pass 2^53-1: the hold is then left to the reaper.
         """
-        args = (
-            self._epoch,
-            call_id,
-            account_id,
-            SETTLE_NUMBERS.pack(check_amount(charge_microcredits, "charge"), check_amount(tokens, "tokens")),
-            check_text(record, "record", MAX_RECORD_BYTES),
-        )
-        return read_ended(await self._translate("settle", self._end_keys(account_id, call_id), args))
+        if not (0 <= charge_microcredits <= MAX_AMOUNT and 0 <= tokens <= MAX_AMOUNT) or len(record) > MAX_RECORD_BYTES:
+            raise ValueError(f"charge and tokens are from 0 to 2^53-1, a record is at most {MAX_RECORD_BYTES} bytes")
+        numbers = SETTLE_NUMBERS.pack(charge_microcredits, tokens)
+        args = (self._epoch, call_id, account_id, numbers, record)
+        return read_ended(await self._run("settle", self._end_keys(account_id, call_id), args))
 
     async def release(self, account_id: str, call_id: str, record: bytes) -> Ended:
         """Ends the hold of a call that costs nothing; after an expiry, corrects its charge to zero once."""
         args = (self._epoch, call_id, account_id, check_text(record, "record", MAX_RECORD_BYTES))
-        return read_ended(await self._translate("release", self._end_keys(account_id, call_id), args))
+        return read_ended(await self._run("release", self._end_keys(account_id, call_id), args))
 
     async def expire(self, account_id: str, call_id: str, policy: str = "checkpoint") -> Ended | NotDue:
         """Ends a hold whose deadline has passed and charges it by policy: its checkpoint, the whole hold, or free."""
         if policy not in POLICIES:
             raise ValueError(f"the policy must be one of {', '.join(POLICIES)}")
         args = (self._epoch, call_id, account_id, policy)
-        reply = await self._translate("expire", self._end_keys(account_id, call_id), args)
+        reply = await self._run("expire", self._end_keys(account_id, call_id), args)
         return NotDue(reply[1]) if reply[0] == b"not_due" else read_ended(reply)
 
     async def credit(  # noqa: PLR0917 - see extend
@@ -200,7 +197,7 @@ class Ledger:
             check_text(reason, "reason"),
             check_text(idempotency_key or "", "idempotency_key"),
         )
-        reply = await self._translate("credit", keys, args)
+        reply = await self._run("credit", keys, args)
         if reply[0] == b"unknown_account":
             raise NotFound("There is no such account in the ledger.")
         seq, before, after, at_ms = reply[2:6]
@@ -211,13 +208,13 @@ class Ledger:
         partition = self.partition_of(account_id)
         keys = (partition.epoch, partition.account(check_id(account_id, "account_id")), partition.accounts)
         args = (self._epoch, account_id, check_amount(version, "version"))
-        return bool((await self._translate("open_account", keys, args))[0] == b"opened")
+        return bool((await self._run("open_account", keys, args))[0] == b"opened")
 
     async def set_version(self, account_id: str, version: int) -> int | None:
         """Raises the account's version, so that holds with an older one are stale; the version now, None if unknown."""
         partition = self.partition_of(account_id)
         keys = (partition.epoch, partition.account(check_id(account_id, "account_id")))
-        reply = await self._translate("set_version", keys, (self._epoch, check_amount(version, "version")))
+        reply = await self._run("set_version", keys, (self._epoch, check_amount(version, "version")))
         return reply[1] if reply[0] == b"known" else None
 
     async def balance(self, account_id: str) -> Balance | None:
@@ -242,7 +239,7 @@ class Ledger:
     async def due_holds(self, partition: Partition, most: int) -> DueHolds:
         """At most `most` holds of a partition whose deadline has passed, and how many are open."""
         args = (self._epoch, partition.prefix, check_amount(most, "most"))
-        reply = await self._translate("due", (partition.epoch, partition.deadlines), args)
+        reply = await self._run("due", (partition.epoch, partition.deadlines), args)
         texts = [item.decode() for item in reply[2:]]
         return DueHolds(reply[0], reply[1], texts[0] or None, tuple(zip(texts[1::2], texts[2::2], strict=True)))
 
@@ -250,63 +247,46 @@ class Ledger:
         """Removes a deadline whose hold is missing (an account empty in `due_holds`); a hold that is there stays."""
         hold = partition.hold(check_id(call_id, "call_id"))
         keys = (partition.epoch, partition.account(""), hold, partition.deadlines, partition.stream)
-        await self._translate("expire", keys, (self._epoch, call_id, "", POLICIES[0]))
+        await self._run("expire", keys, (self._epoch, call_id, "", POLICIES[0]))
 
     async def trim(self, partition: Partition) -> tuple[int, int]:
         """Drops stream entries that every group has acknowledged; how many were dropped, how many are left."""
-        dropped, left = await self._translate("trim", (partition.stream,), ())
+        dropped, left = await self._run("trim", (partition.stream,), ())
         return dropped, left
 
     async def _snapshot(self, partition: Partition, cursor: str, *account_ids: str) -> Reply:
         keys = (partition.epoch, partition.accounts, partition.deadlines)
-        return await self._translate("snapshot", keys, (self._epoch, partition.prefix, cursor, PAGE, *account_ids))
+        return await self._run("snapshot", keys, (self._epoch, partition.prefix, cursor, PAGE, *account_ids))
 
-    async def _translate(self, name: str, keys: Sequence[bytes], args: Args) -> Reply:
-        """Runs a script; its own error replies become the errors of the methods."""
-        try:
-            reply: Reply = await self._runner.run(load(name), keys, args)
-        except ScriptRefused as error:
-            raise _translated(error) from error
-        return reply
+    def _run(self, name: str, keys: Sequence[bytes], args: Args) -> Awaitable[Reply]:
+        return self._runner.run(load(name), keys, args)
 
     def _encode_hold(self, request: HoldRequest) -> tuple[Sequence[bytes], Args]:
-        account_id, call_id = check_id(request.account_id, "account_id"), check_id(request.call_id, "call_id")
-        partition = self.partition_of(account_id)
-        limit_keys, limits = encode_limits(partition.number, account_id, request.limits)
-        numbers = HOLD_NUMBERS.pack(
-            check_amount(request.version, "version"),
-            check_amount(request.amount_microcredits, "amount"),
-            check_amount(request.tokens, "tokens"),
-            check_amount(request.lease_ms, "lease", lowest=1, highest=MAX_LEASE_MS),
-        )
-        draft = check_text(request.draft, "draft", MAX_RECORD_BYTES)
-        keys = (
-            partition.deadlines,
-            partition.epoch,
-            partition.account(account_id),
-            partition.hold(call_id),
-            *limit_keys,
-        )
-        return keys, (self._epoch, call_id, account_id, numbers, limits, draft)
+        account_id, call_id, amount, tokens, lease_ms, limits, version, draft = request
+        place = self._places.get(account_id) or self._place(account_id)
+        limit_keys, ceilings = place.limits(limits)
+        if not (0 <= version <= MAX_AMOUNT and 0 <= amount <= MAX_AMOUNT and 0 <= tokens <= MAX_AMOUNT):
+            raise ValueError("version, amount and tokens are whole numbers from 0 to 2^53-1")
+        if not 0 < lease_ms <= MAX_LEASE_MS or len(draft) > MAX_RECORD_BYTES:
+            raise ValueError(f"a lease is from 1 to {MAX_LEASE_MS} ms, a draft at most {MAX_RECORD_BYTES} bytes")
+        hold = place.holds + check_id(call_id, "call_id").encode()
+        keys = (place.deadlines, place.epoch, place.account, hold, *limit_keys)
+        numbers = HOLD_NUMBERS.pack(version, amount, tokens, lease_ms)
+        return keys, (self._epoch, call_id, account_id, numbers, ceilings, draft)
+
+    def _place(self, account_id: str) -> Place:
+        if len(self._places) >= _MAX_PLACES:
+            self._places.clear()
+        place = self._places[account_id] = Place(self.partition_of(account_id), account_id)
+        return place
 
     def _hold_keys(self, account_id: str, call_id: str) -> tuple[bytes, ...]:
         return self._end_keys(account_id, call_id)[:-1]
 
     def _end_keys(self, account_id: str, call_id: str) -> tuple[bytes, ...]:
-        partition = self.partition_of(check_id(account_id, "account_id"))
-        hold = partition.hold(check_id(call_id, "call_id"))
-        return partition.epoch, partition.account(account_id), hold, partition.deadlines, partition.stream
-
-
-def _translated(error: ScriptRefused) -> Exception:
-    """The scripts' own refusals as errors of the caller; whatever else Redis refuses stays as it is."""
-    if error.kind == "CONFLICT":
-        return Conflict()
-    if error.kind == "RANGE":
-        return InvalidRequest(
-            "The amount is more than the account can count (2^53-1 microcredits in all).", param="amount"
-        )
-    return error
+        place = self._places.get(account_id) or self._place(account_id)
+        hold = place.holds + check_id(call_id, "call_id").encode()
+        return place.epoch, place.account, hold, place.deadlines, place.stream
 
 
 def _read_balances(reply: Reply) -> list[Balance]:

@@ -39,7 +39,9 @@ class ScriptRunner(Protocol):
     """Runs a script, receives its reply: all that the ledger needs of Redis."""
 
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[Argument]) -> Any:
-        """The script's reply. Raises RedisUnavailable, RedisAmbiguous or ScriptRefused; never repeats what was sent."""
+        """The script's reply. Raises RedisUnavailable, RedisAmbiguous, ScriptRefused, or Conflict and InvalidRequest
+        where the script itself says so; never repeats what was sent.
+        """
         ...
 
     async def ready(self, timeout_s: float) -> bool:

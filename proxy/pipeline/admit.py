@@ -55,7 +55,7 @@ def hold_bound_microcredits(ask: Ask, body_bytes: int, tariff: Tariff) -> int:
 
     Raises InsufficientCredits beyond what can be stored, and (model_not_priced) for a unit or a tier without a rate.
     """
-    input_tokens = input_bound(ask, body_bytes)
+    input_tokens = input_bound(ask, body_bytes) if ask.media_parts or ask.input_bound is not None else body_bytes
     output_tokens = output_bound(ask, tariff)
     units, tier = ask.units, ask.service_tier
     if units or tier is not None or "input" not in tariff.price.rates:
@@ -99,7 +99,9 @@ def tokens_taken(ask: Ask, body_bytes: int, tariff: Tariff) -> int:
     tokens = body_bytes // _BYTES_PER_TOKEN
     if ask.input_bound is not None:
         tokens = min(tokens, ask.input_bound)  # a body that is not text, such as a recording
-    return tokens + media_bound(ask) + output_bound(ask, tariff)
+    if ask.media_parts:
+        tokens += media_bound(ask)
+    return tokens + output_bound(ask, tariff)
 
 
 def refusal(refused: Refused) -> InsufficientCredits | RateLimited:

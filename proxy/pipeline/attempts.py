@@ -84,7 +84,7 @@ async def _start(call: Call, *, last: bool) -> UpstreamExchange | None:
             upstream.close()
             call.sent = False  # not processed: who leaves before the next attempt owes nothing for this one
             return None
-    else:
+    elif condition.until:
         condition.answered()
     return upstream
 

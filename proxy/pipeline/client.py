@@ -110,12 +110,9 @@ class ClientConnection(asyncio.Protocol):
             return
         self._overhead += len(data)
         try:
-            self._parse(data)
-        except HttpParserUpgrade:
-            # The client wants another protocol behind this request: it is answered, and then the connection ends.
-            if (last := self._arriving or (self._line[-1] if self._line else self.exchange)) is not None:
-                last.keep_alive = False
-            self._pause_reading()
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as offer:
+            self._parse_behind(offer, data)
         except HttpParserError:
             self._refuse()
         else:
@@ -152,16 +149,21 @@ class ClientConnection(asyncio.Protocol):
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _parse(self, data: bytes) -> None:
-        while True:
-            assert self._parser is not None
+    def _parse_behind(self, offer: HttpParserUpgrade, data: bytes) -> None:
+        """What follows a request that offers another protocol: its body, where it has one, is read by another parser."""
+        while self._framing is not None:
+            data = data[offer.args[0] :]
             try:
-                return self._parser.feed_data(data)
-            except HttpParserUpgrade as offer:
-                if self._framing is None:
-                    raise
                 self._parser, self._framing = parser_behind(self._framing, self), None
-                data = data[offer.args[0] :]
+                return self._parser.feed_data(data)
+            except HttpParserUpgrade as another:
+                offer = another
+            except HttpParserError:
+                return self._refuse()
+        # The client wants that protocol behind this request: it is answered, and then the connection ends.
+        if (last := self._arriving or (self._line[-1] if self._line else self.exchange)) is not None:
+            last.keep_alive = False
+        return self._pause_reading()
 
     # What the parser calls from within feed_data.
 
@@ -177,21 +179,17 @@ class ClientConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; trailers are dropped."""
-        if not self._in_head:
-            return
-        headers = self._headers
-        if len(headers) >= _MAX_HEADERS:
-            raise _Refused
-        if value and value[-1] <= 32:
-            value = value.rstrip(b" \t")
-        headers.append((name.lower(), value))
+        if self._in_head:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """A whole head: its request takes its place in line."""
-        parser = self._parser
+        parser, headers = self._parser, self._headers
         assert parser is not None
+        if len(headers) > _MAX_HEADERS:
+            raise _Refused
         if self._overhead > _MAX_OVERHEAD_BYTES:
-            size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+            size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in headers)
             if size > _MAX_OVERHEAD_BYTES:
                 raise _Refused
         version = parser.get_http_version()
@@ -203,7 +201,7 @@ class ClientConnection(asyncio.Protocol):
             self,
             parser.get_method().decode("ascii"),
             self._url.decode("latin-1"),
-            self._headers,
+            [(name.lower(), value.rstrip(b" \t")) for name, value in headers],
             http_1_0=version == "1.0",
             keep_alive=parser.should_keep_alive(),
         )
@@ -315,27 +313,28 @@ class ClientConnection(asyncio.Protocol):
                 if not self._line:
                     self._waiter = self._loop.create_future()
                     await self._waiter
-                elif not await self._serve_next():
+                    continue
+                exchange = self._line.popleft()
+                if exchange is None:
+                    self._say_bad_request()
+                    return
+                self.exchange = exchange
+                await self._listener.serve(exchange)
+                self.exchange = None
+                if not exchange.body_complete and not await self._read_on(exchange):
+                    return
+                if not self._line:
+                    if self._reading_paused:
+                        self._resume_reading()
+                    self._quiet_since = None if self._in_head else self._loop.time()
+                if not exchange.keep_alive:
                     return
         finally:
             self.close_after_flush()
 
-    async def _serve_next(self) -> bool:
-        """Serves the next request in line; False where the connection ends with it."""
-        exchange = self._line.popleft()
-        if exchange is None:
-            with contextlib.suppress(ClientLeft):  # who sent that need not have waited for the answer
-                self.send(_BAD_REQUEST_HEAD % len(_BAD_REQUEST) + _BAD_REQUEST)
-            return False
-        self.exchange = exchange
-        await self._listener.serve(exchange)
-        self.exchange = None
-        if not exchange.body_complete and not await self._read_on(exchange):
-            return False
-        if not self._line:
-            self._resume_reading()
-            self._quiet_since = None if self._in_head else self._loop.time()
-        return exchange.keep_alive
+    def _say_bad_request(self) -> None:
+        with contextlib.suppress(ClientLeft):  # who sent that need not have waited for the answer
+            self.send(_BAD_REQUEST_HEAD % len(_BAD_REQUEST) + _BAD_REQUEST)
 
     async def _read_on(self, exchange: Exchange) -> bool:
         """Reads what is left of a body that was answered early, for a while, so that the client can see the answer."""

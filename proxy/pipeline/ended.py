@@ -44,17 +44,17 @@ def outcome_of(call: Call, error: BaseException | None) -> str:
 
 def count_call(metrics: Metrics, call: Call, record: UsageRecord, hold: int, error: BaseException | None) -> None:
     """Counts a call that was settled or released. `hold` is what it had held, `error` what ended it."""
-    route = (record.provider, call.route.metric_model)
-    metrics.calls.add((*route, record.outcome, str(record.status or 0)))
-    metrics.basis.add((record.settlement_basis,))
+    ended = metrics.ended(
+        record.provider, call.route.metric_model, record.outcome, record.status or 0, record.settlement_basis
+    )
+    known = ended.tokens
     for kind, tokens in record.usage.items():
         if tokens:
-            metrics.tokens.add((*route, kind), tokens)
+            known[kind] = known.get(kind, 0) + tokens
     charge = record.charge_microcredits
-    if charge:
-        metrics.charged.add(route, charge)
-        if charge > hold:
-            metrics.overrun.add(route, charge - hold)
+    ended.charge_microcredits += charge
+    if charge > hold:
+        ended.overrun_microcredits += charge - hold
     if error is not None and isinstance(error, FareboxError):
         # Which time limit it was, and which failure: the outcome alone does not say.
         log.info("call %s: %s: %s", record.call_id, record.provider, error.code)

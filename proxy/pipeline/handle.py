@@ -98,44 +98,41 @@ class Pipeline:
         self._own_paths = {**self._own_paths, **own_paths}
         self._refused_elsewhere = refused
 
-    async def serve(self, exchange: Exchange) -> None:
-        """Answers one request as if its path were nobody's own. Raises ClientLeft."""
-        await self._answer(exchange, new_call_id())
-
     async def handle(self, exchange: Exchange) -> None:
         """Answers one request, whatever happens."""
         call_id = new_call_id()
         own = self._own_paths.get(exchange.path)
         try:
-            await (own(exchange) if own is not None else self._answer(exchange, call_id))
+            await (own(exchange) if own is not None else self._serve(exchange, call_id))
         except ClientLeft:
             log.debug("call %s: the client left", call_id)
         except Exception:  # the one home of a broad except on the path of a call: a defect is ours, and is said so
             log.exception("call %s: unexpected error", call_id)
             self._fail(exchange, FareboxError(), call_id, [])
 
-    async def _answer(self, exchange: Exchange, call_id: str) -> None:
+    async def serve(self, exchange: Exchange) -> None:
+        """Answers one request as if its path were nobody's own. Raises ClientLeft."""
+        await self._serve(exchange, new_call_id())
+
+    async def _serve(self, exchange: Exchange, call_id: str) -> None:
         limits: RawHeaders = []
         try:
-            await self._serve(exchange, call_id, limits)
+            if exchange.method == "GET" and (wanted := self._models.wanted(exchange)) is not None:
+                await self._list_models(exchange, wanted)
+                return
+            call = await self._read_call(exchange, call_id)
+            self._health.check()
+            hold = self._credits.hold(call)
+            try:
+                async with hold:  # 402, 429 or 503 before anything is sent
+                    await self._forward(call, hold)  # leaving the block settles or releases, however we leave it
+            except FareboxError:
+                limits += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
+                raise
         except CreditsExhausted:
             log.info("call %s: cut, its credits ran out", call_id)
         except FareboxError as error:
             self._fail(exchange, error, call_id, limits)
-
-    async def _serve(self, exchange: Exchange, call_id: str, limits: RawHeaders) -> None:
-        if exchange.method == "GET" and (wanted := self._models.wanted(exchange)) is not None:
-            await self._list_models(exchange, wanted)
-            return
-        call = await self._read_call(exchange, call_id)
-        self._health.check()
-        hold = self._credits.hold(call)
-        try:
-            async with hold:  # 402, 429 or 503 before anything is sent
-                await self._forward(call, hold)  # leaving the block settles or releases, however we leave it
-        except FareboxError:
-            limits += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
-            raise
 
     async def _list_models(self, exchange: Exchange, wanted: Wanted) -> None:
         by_name(exchange)
@@ -150,10 +147,10 @@ class Pipeline:
         operation = target.operation
         credential = credential_of(exchange.headers, exchange.query if operation.dialect in KEY_IN_QUERY else "")
         caller = await self._authenticator.identify(credential)
-        trace_id, tags = read_trace(named), read_tags(named)
+        trace_id, tags = read_trace(named, call_id), read_tags(named)
         body = await exchange.read_body(self._server.max_body_bytes, self._server.body_timeout_s)
         ask = operation.read(body, read_head(exchange, target, named))
-        if ask.model or operation.billing != FREE:
+        if caller.models is not None and (ask.model or operation.billing != FREE):
             check_model_allowed(caller, ask.model)
         if ask.resources:
             keeper = await self._credits.resources.provider_of(caller.account_id, ask.resources, target.provider)
@@ -194,32 +191,28 @@ class Pipeline:
     async def _forward(self, call: Call, hold: Hold) -> None:
         exchange = call.exchange
         call.forwarded_at = self._clock.monotonic()
-        self._metrics.overhead.observe((), call.forwarded_at - call.started)
         upstream: UpstreamExchange | None = None
         try:
             upstream = await first_answer(call, self.router, self._retries)
-            await self._relay(call, upstream, hold)
+            await relay(call, upstream, hold)
+        except (UpstreamFailed, UpstreamTimeout):
+            if upstream is not None:  # an attempt that got no answer has said so itself
+                call.route.endpoint.condition.failed(self._clock.monotonic())
+            raise
+        else:
+            condition = call.route.endpoint.condition
+            if upstream.status < _FIRST_ERROR_STATUS and condition.failures:
+                condition.succeeded()
         finally:
             exchange.on_left = None
             if upstream is not None:
                 upstream.close()
             self._observe(call, self._clock.monotonic())
 
-    async def _relay(self, call: Call, upstream: UpstreamExchange, hold: Hold) -> None:
-        condition = call.route.endpoint.condition
-        try:
-            await relay(call, upstream, hold)
-        except (UpstreamFailed, UpstreamTimeout):
-            condition.failed(self._clock.monotonic())
-            raise
-        if upstream.status < _FIRST_ERROR_STATUS:
-            condition.succeeded()
-
     def _observe(self, call: Call, now: float) -> None:
-        provider = (call.route.endpoint.provider,)
-        self._metrics.upstream.observe(provider, now - call.forwarded_at)
-        if call.first_byte_at is not None:
-            self._metrics.first_byte.observe(provider, call.first_byte_at - call.started)
+        first_byte_s = None if call.first_byte_at is None else call.first_byte_at - call.started
+        overhead_s, upstream_s = call.forwarded_at - call.started, now - call.forwarded_at
+        self._metrics.timed(call.route.endpoint.provider, overhead_s, upstream_s, first_byte_s)
 
     def _fail(self, exchange: Exchange, error: FareboxError, call_id: str, limits: RawHeaders) -> None:
         if not isinstance(error, UpstreamFailed | UpstreamTimeout):  # those were forwarded, and count as calls

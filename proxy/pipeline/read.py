@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from proxy.core.errors import InvalidRequest, UpgradeRefused
-from proxy.core.ids import new_trace_id
+from proxy.core.ids import trace_id_of
 from proxy.providers.dialect import JSON, NO_HEAD, Head
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def by_name(exchange: Exchange) -> dict[bytes, bytes]:
 
     The last of several holds; the parser refuses a second one of those that say how a body is read.
     """
-    named = dict(exchange.headers)
+    named = exchange.named
     if b"upgrade" in named and b"websocket" in named[b"upgrade"].lower():
         raise UpgradeRefused
     return named
@@ -50,12 +50,12 @@ def read_head(exchange: Exchange, target: Target, named: Mapping[bytes, bytes]) 
     return Head(target.params, exchange.query, content_type)
 
 
-def read_trace(named: Mapping[bytes, bytes]) -> str:
-    """The W3C trace id of `traceparent`, else a new one. https://www.w3.org/TR/trace-context/"""
+def read_trace(named: Mapping[bytes, bytes], call_id: str) -> str:
+    """The W3C trace id of `traceparent`, else one of the call's own. https://www.w3.org/TR/trace-context/"""
     header = named.get(b"traceparent")
     match = _TRACEPARENT.fullmatch(header) if header else None
     if match is None or match[1] == b"0" * 32:
-        return new_trace_id()
+        return trace_id_of(call_id)
     return match[1].decode()
 
 

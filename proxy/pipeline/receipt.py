@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 from proxy.core import records
 from proxy.core.money import MAX_AMOUNT
 from proxy.core.pricing import Tariff, Unpriced
-from proxy.core.records import UsageRecord
 from proxy.core.settlement import Facts, counted_usage, settlement_basis
 from proxy.pipeline.alternatives import settled_tariff
 from proxy.pipeline.parting import FREE as FREE_WHEN_LEFT
 from proxy.pipeline.parting import policy_of
 from proxy.providers.dialect import FREE
 from proxy.providers.estimates import count_input, count_output
+from proxy.records.row import CallRecord
 
 if TYPE_CHECKING:
+    from proxy.core.records import UsageRecord
     from proxy.core.usage import Usage
     from proxy.pipeline.call import Call
     from proxy.providers.dialect import Meter
@@ -34,7 +35,7 @@ _FIRST_ERROR_STATUS = 400
 
 def draft_record(call: Call, hold_microcredits: int) -> UsageRecord:
     """What is known when the call is held: abandoned, and free until a checkpoint says otherwise."""
-    return UsageRecord(
+    return CallRecord(
         call_id=call.call_id,
         at=call.at_ms,
         account_id=call.caller.account_id,
@@ -93,7 +94,8 @@ async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, 
     record.settlement_basis = basis
     try:
         if basis in _WITH_FIGURES and reported is not None:
-            _price(record, call, reported)
+            served_tier = None if meter is None else meter.service_tier
+            price_usage(record, call.tariff, reported, call.ask.service_tier, served_tier)
         elif basis == records.COUNTED:
             counted = await _counted(call, counter)
             if counted.total_tokens:
@@ -126,8 +128,7 @@ def price_usage(
 ) -> None:
     """Fills in a usage and what it costs in its service tier. Raises Unpriced, and leaves the charge as it is."""
     record.usage = usage.counters
-    record.input_tokens = usage.input_tokens
-    record.output_tokens = usage.output_tokens
+    record.input_tokens, record.output_tokens = usage.sides()
     tier = None
     if tariff.price.service_tiers or served_tier is not None:
         tier = tariff.billed_tier(asked_tier, served_tier)

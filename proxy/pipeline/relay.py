@@ -75,7 +75,11 @@ async def relay(call: Call, answer: UpstreamExchange, hold: Hold) -> None:
         if meter.streams:
             await _relay_stream(call, answer, hold, passage, (headers, first))
             return
-    whole, rest_follows = await _collect(answer, passage, first)
+    rest = answer.whole()  # most plain answers came in one read, head and all
+    if rest is not None:
+        whole, rest_follows = first + (rest if passage is None else passage.feed(rest)), False
+    else:
+        whole, rest_follows = await _collect(answer, passage, first)
     if rest_follows:
         await _relay_stream(call, answer, hold, passage, (headers, whole))
     else:
@@ -187,7 +191,7 @@ def add_headers(headers: RawHeaders, call: Call, hold: Hold) -> None:
     if hold.token_limit is not None:
         headers.append((b"x-farebox-token-limit", b"%d" % hold.token_limit))
     if hold.standings:
-        headers += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
+        headers += rate_limit_headers(hold.standings, call.operation.dialect, call.at_ms)
 
 
 def _scrubbed(headers: RawHeaders, body: bytes, secrets: Iterable[str]) -> tuple[RawHeaders, bytes]:

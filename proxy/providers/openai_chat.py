@@ -71,16 +71,17 @@ class ChatCompletions:
             raise InvalidRequest("`messages` must be an array.", param="messages")
         model = model_of(members, head)
         searches = members.get("web_search_options")
+        # What most requests do not have is not asked for: a call for each member would be a tenth of the reading.
         return Ask(
             model=model,
-            stream=read_switch(members, "stream"),
+            stream="stream" in members and read_switch(members, "stream"),
             output_limit=read_output_limit(members),
-            choices=read_count(members, "n", 1, MAX_CHOICES) or 1,
+            choices=("n" in members and read_count(members, "n", 1, MAX_CHOICES)) or 1,
             units={} if searches is None or not is_given(searches) else _ONE_SEARCH,
-            usage_asked=usage_asked(members),
+            usage_asked="stream_options" in members and usage_asked(members),
             media_parts=count_media(messages),
-            service_tier=read_tier(members),
-            others=read_others(members, model),
+            service_tier=read_tier(members) if "service_tier" in members else None,
+            others=read_others(members, model) if "models" in members else (),
         )
 
     def outgoing(self, body: bytes, ask: Ask, model: str | None = None) -> bytes:
@@ -136,7 +137,8 @@ class _Document(PlainMeter):
         if isinstance(answer.service_tier, str):
             self.service_tier = answer.service_tier
         if answer.usage is not None:
-            self.usage, self.partial, self.flag = _with_units(read_usage(answer.usage), self._ask)
+            reading = read_usage(answer.usage)
+            self.usage, self.partial, self.flag = _with_units(reading, self._ask) if self._ask.units else reading
         for choice in answer.choices or ():
             if choice.message is not None:
                 read_text(choice.message, self._tally)

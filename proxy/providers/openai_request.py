@@ -87,17 +87,16 @@ def read_output_limit(members: dict[str, msgspec.Raw]) -> int | None:
     llama.cpp's own names only raise it: servers that do not know them pass over them and write as much as they like, so a
     small one alone is no limit.
     """
-    limits: dict[str, int] = {}
+    largest, alone, endless = -1, True, False
     for name in LIMIT_NAMES:
         if name not in members:
             continue
-        limit = read_count(members, name, -2 if name in ENDLESS else 0, MAX_OUTPUT_LIMIT)
-        if limit is not None:
-            limits[name] = limit
-    if not limits or min(limits.values()) < 0:
-        return None
-    largest = max(limits.values())
-    return None if limits.keys() <= ENDLESS and largest < _LEAST_LONE_LIMIT else largest
+        lone = name in ENDLESS
+        limit = read_count(members, name, -2 if lone else 0, MAX_OUTPUT_LIMIT)
+        if limit is None:
+            continue
+        largest, alone, endless = max(largest, limit), alone and lone, endless or limit < 0
+    return None if endless or largest < 0 or (alone and largest < _LEAST_LONE_LIMIT) else largest
 
 
 def read_others(members: dict[str, msgspec.Raw], model: str) -> tuple[str, ...]:

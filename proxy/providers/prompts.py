@@ -72,10 +72,13 @@ _decode_any = msgspec.json.Decoder().decode
 def count_media(messages: msgspec.Raw) -> int:
     """How many parts of the messages are media; raises InvalidRequest where messages or parts cannot be told apart."""
     try:
-        if memoryview(messages).nbytes > _LARGE_BYTES and bytes(messages).find(b"[", 1) < 0:
-            return 0  # no content is an array of parts, so a second pass over a large prompt would find nothing
-        contents = [message.content for message in _decode_messages(messages)]
-        return sum([_media_in(_decode_parts(content)) for content in contents if is_array(content)])
+        has_parts = bytes(messages).find(b"[", 1) >= 0
+        if not has_parts and memoryview(messages).nbytes > _LARGE_BYTES:
+            return 0  # a second pass over a large prompt would find nothing
+        decoded = _decode_messages(messages)
+        if not has_parts:
+            return 0
+        return sum([_media_in(_decode_parts(one.content)) for one in decoded if is_array(one.content)])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         message = "Each message must be an object with its content as text or as parts."
         raise InvalidRequest(message, param="messages") from None

@@ -20,6 +20,7 @@ MAX_OUTPUT_LIMIT = 10_000_000
 MAX_MODEL_CHARS = 256
 MAX_OTHERS = 16
 _LARGE_BYTES = 64 * 1024
+_OPENING_BRACKET = 0x5B
 
 T = TypeVar("T")
 
@@ -33,10 +34,8 @@ _ESCAPED_ASCII = re.compile(rb"\\u00[4-7]")
 
 def outline(body: bytes, metered: Iterable[str]) -> dict[str, msgspec.Raw]:
     """As `top_level`, but that long strings may be missing their insides: for shapes, names and small values only."""
-    if len(body) < _LARGE_BYTES:
-        return top_level(body, metered)
     _require_text(body)
-    short = shortened(body)
+    short = body if len(body) < _LARGE_BYTES else shortened(body)
     if short is not body:
         with contextlib.suppress(InvalidRequest):  # the long run was not in a string, or the body is no JSON at all
             return _members(short, metered)
@@ -127,7 +126,7 @@ def read_count(members: dict[str, msgspec.Raw], name: str, least: int, most: int
 
 def is_array(raw: msgspec.Raw) -> bool:
     """Whether a member is a JSON array."""
-    return bytes(memoryview(raw)[:1]) == b"["
+    return memoryview(raw)[0] == _OPENING_BRACKET
 
 
 def _require_text(body: bytes) -> None:

@@ -50,7 +50,9 @@ class SqliteDatabase:
 
     async def fetch(self, query: str, /, **params: Value) -> list[Row]:
         """All rows of a named query, from the last commit of any process."""
-        return await self._reader.run(partial(_fetch, sql=self._queries[query], params=params, longest_s=self._longest_read_s))
+        return await self._reader.run(
+            partial(_fetch, sql=self._queries[query], params=params, longest_s=self._longest_read_s)
+        )
 
     async def fetch_one(self, query: str, /, **params: Value) -> Row | None:
         """The first row, or None."""
@@ -166,7 +168,9 @@ def _fetch(connection: sqlite3.Connection, sql: str, params: Params, longest_s: 
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
     except sqlite3.OperationalError as error:
         if deadline is not None and time.monotonic() > deadline:
-            raise DatabaseUnavailable("This query takes too long. Ask for less at once.", code="query_too_long") from error
+            raise DatabaseUnavailable(
+                "This query takes too long. Ask for less at once.", code="query_too_long"
+            ) from error
         raise
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from httptools import HttpParserError, HttpRequestParser, HttpResponseParser
 
 from proxy.core.errors import FareboxError
+from proxy.core.ids import new_call_id
 from proxy.pipeline import client as client_side
 from proxy.pipeline.authenticate import credential_of
 from proxy.pipeline.client import ClientConnection
@@ -21,7 +22,7 @@ from proxy.pipeline.read import by_name, read_head, read_tags, read_trace
 from proxy.pipeline.relay import _read_head
 from proxy.pipeline.upstream.answer import MAX_HEADERS, MAX_OVERHEAD, AnswerReader
 from proxy.pipeline.upstream.errors import BadAnswer
-from proxy.pipeline.upstream.request import request_head
+from proxy.pipeline.upstream.request import Heads
 from proxy.providers.registry import (
     OPERATIONS,
     allowed_query,
@@ -171,7 +172,7 @@ def headers_out(data: bytes) -> None:
         pairs = [line.partition(b":") for line in lines.split(b"\r\n")]
         headers = [(name.lower(), value.strip(b" \t")) for name, _, value in pairs]
         query = "key=" + _THEIR_KEY.decode() + "&" + lines.decode("latin-1")
-        _filtered(SimpleNamespace(headers=headers, query=query), endpoint, body_bytes)
+        _filtered(SimpleNamespace(headers=headers, named=dict(headers), query=query), endpoint, body_bytes)
 
 
 def _filtered(exchange: Any, endpoint: Any, body_bytes: int) -> None:
@@ -183,12 +184,12 @@ def _filtered(exchange: Any, endpoint: Any, body_bytes: int) -> None:
         assert 400 <= error.status < 500
         assert _THEIR_KEY.decode() not in error.message
     named = dict(exchange.headers)
-    assert len(read_trace(named)) == 32
+    assert len(read_trace(named, new_call_id())) == 32
     call: Any = SimpleNamespace(exchange=exchange, named=named, target=SimpleNamespace(suffix="/x", raw={}, params={}))
     headers = request_headers(call, endpoint, with_body=bool(body_bytes))
     target = target_for(call, SimpleNamespace(endpoint=endpoint, own_model=None))  # type: ignore[arg-type]
     try:
-        head = request_head(b"POST", target.encode("ascii"), b"provider.test", headers, body_bytes)
+        head = Heads(b"provider.test").head(b"POST", target.encode("ascii"), headers, body_bytes)
     except FareboxError as error:
         assert error.status == 400
         return

@@ -20,7 +20,7 @@ async def test_a_call_sends_what_it_was_given_and_hands_on_what_comes() -> None:
         request = await talk.request()
         assert request.line == b"POST /v1/chat?q=1 HTTP/1.1"
         assert request.headers == [
-            (b"host", b"127.0.0.1:%d" % upstream.port), (b"content-length", b"7"), (b"authorization", b"Bearer k"),
+            (b"host", b"127.0.0.1:%d" % upstream.port), (b"authorization", b"Bearer k"), (b"content-length", b"7"),
         ]  # fmt: skip
         assert request.body == b'{"a":1}'
         await talk.send(

@@ -47,7 +47,7 @@ def test_texts_are_bounded_in_bytes() -> None:
 )
 def test_limits_that_cannot_be_counted_are_refused(limits: tuple[Limit, ...]) -> None:
     with pytest.raises(ValueError, match=r"limit|ceiling"):
-        encode_limits(0, "acct_1", limits)
+        encode_limits(Partition.at(0), "acct_1", limits)
 
 
 def test_every_key_of_an_account_is_in_its_partitions_slot() -> None:

@@ -13,7 +13,8 @@ TARGET: Any = SimpleNamespace(params={})
 
 
 def head(*types: bytes) -> Any:
-    exchange: Any = SimpleNamespace(headers=[(b"content-type", one) for one in types], query="")
+    headers = [(b"content-type", one) for one in types]
+    exchange: Any = SimpleNamespace(headers=headers, named=dict(headers), query="")
     return read_head(exchange, TARGET, by_name(exchange))
 
 

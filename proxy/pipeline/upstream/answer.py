@@ -114,9 +114,7 @@ class AnswerReader:
             if self._chunked or value.strip().lower() != b"chunked":
                 raise _Refused
             self._chunked = True
-        if value and value[-1] <= 32:
-            value = value.rstrip(b" \t")
-        self._headers.append((name, value))
+        self._headers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """The head is there: an interim one is skipped, the final one is the call's."""

@@ -12,7 +12,7 @@ from proxy.core.errors import Unavailable
 from proxy.pipeline.upstream.dialer import Dialer
 from proxy.pipeline.upstream.exchange import Exchange, Machinery
 from proxy.pipeline.upstream.pool import Pool, PoolStats
-from proxy.pipeline.upstream.request import request_head
+from proxy.pipeline.upstream.request import Heads
 from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
 from proxy.pipeline.upstream.sweep import Sweep
 
@@ -32,7 +32,7 @@ class UpstreamClient:
     ) -> None:
         limits = limits or PoolLimits()
         loop = asyncio.get_running_loop()
-        self._host = origin.host_header
+        self._heads = Heads(origin.host_header)
         self._pool = Pool(limits, loop)
         self._sweep = Sweep(self._pool, limits.keepalive_s, loop)
         self._shared = Machinery(
@@ -54,7 +54,7 @@ class UpstreamClient:
         """
         if self._closed:
             raise Unavailable("Farebox is shutting down.")
-        return Exchange(self._shared, request_head(method, target, self._host, headers, len(body)), body)
+        return Exchange(self._shared, self._heads.head(method, target, headers, len(body)), body)
 
     def retire(self) -> None:
         """Another client takes over: keeps no connection for the next call. Calls can still be opened."""

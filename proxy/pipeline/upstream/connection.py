@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
 
     def usable(self, now: float) -> bool:
         """Whether a call may be sent on it: open, and nothing has arrived since the last answer. `now` is loop time."""
-        if not self.standing:
+        if self._closed or self._transport is None or self._transport.is_closing():
             return False
         return now - self.idle_since < _TRUSTED_IDLE_S or not _readable(self._transport)
 
@@ -189,7 +189,8 @@ class Connection(asyncio.Protocol):
         self._receiver = None
         receiver.completed()
         if keep:
-            self.resume_reading()
+            if self.reading_paused:
+                self.resume_reading()
             self._owner.returned(self)
         else:
             self.discard()

@@ -109,8 +109,13 @@ class Exchange:
         self._deadline = self._since + shared.timeouts.total_s
         shared.sweep.watch(self)
         try:
-            self._ask(self._idle_connection() or await self._obtain_connection())
-            await self._head_of_answer()
+            connection = shared.pool.take()
+            self.reused = connection is not None
+            self._ask(connection or await self._obtain_connection())
+            while not self.status or self._aborted:
+                if self._error is not None:
+                    raise self._error  # noqa: TRY301 - the call is closed in one place
+                await self._arrival()
         except BaseException:
             self.close()
             raise
@@ -137,6 +142,13 @@ class Exchange:
                 return b""
             await self._arrival()
 
+    def whole(self) -> bytes | None:
+        """All that was not read yet of an answer that is complete; None where more may come. Does not wait."""
+        if not self._finished or self._error is not None:
+            return None
+        pieces, self.pieces, self.buffered = self.pieces, [], 0
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
     def abort(self, error: BaseException) -> None:
         """Closes the connection; a pending or later `start` or `read` raises `error`. Nothing that was not read is kept."""
         if not self._aborted:
@@ -162,7 +174,9 @@ class Exchange:
         """The answer is complete and the connection no longer ours."""
         self._finished = True
         self._connection = None
-        self._end()
+        self._phase = _Phase.ENDED
+        self._shared.sweep.forget(self)
+        self.wake()
 
     def broke(self, error: BaseException) -> None:
         """The call has failed; what came before stays readable."""
@@ -191,17 +205,6 @@ class Exchange:
                 self.broke(IdleTimeout() if self.status else FirstByteTimeout())
 
     # Steps.
-
-    def _idle_connection(self) -> Connection | None:
-        connection = self._shared.pool.take()
-        self.reused = connection is not None
-        return connection
-
-    async def _head_of_answer(self) -> None:
-        while not self.status or self._aborted:
-            if self._error is not None:
-                raise self._error
-            await self._arrival()
 
     async def _obtain_connection(self) -> Connection:
         while True:
@@ -272,14 +275,12 @@ class Exchange:
         connection.send(self, self._head, self._body)
         self._head = self._body = b""
 
-    async def _arrival(self) -> None:
-        if self._waiter is not None:
+    def _arrival(self) -> asyncio.Future[None]:
+        """To be awaited: something arrives, or the call ends."""
+        if self._waiter is not None and not self._waiter.done():
             raise RuntimeError("a call is read by one reader")
-        self._waiter = self._shared.loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        self._waiter = waiter = self._shared.loop.create_future()
+        return waiter
 
     def _end(self) -> None:
         """Nothing more will arrive."""

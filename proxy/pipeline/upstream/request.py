@@ -13,37 +13,44 @@ _OWN_HEADERS = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect", b"te", b"trailer"}
 )
 _WITHOUT_BODY = frozenset({b"GET", b"DELETE", b"OPTIONS"})
-_MAX_CHECKED_NAMES = 1024
-_checked_names: set[bytes] = set()
+_MAX_KNOWN = 256
+_MAX_KNOWN_BYTES = 8 * 1024
 
 
-def request_head(
-    method: bytes, target: bytes, host: bytes, headers: Sequence[tuple[bytes, bytes]], content_length: int
-) -> bytes:
-    """Request line and headers with the closing empty line; host and content-length are added.
+class Heads:
+    """The heads of requests to one host. What an application sends in its headers repeats: a head costs a look-up then."""
 
-    Raises InvalidRequest where a name, a value, the method or the target could be read as something else on the wire.
-    """
+    def __init__(self, host: bytes) -> None:
+        self._host = host
+        self._known: dict[tuple[object, ...], bytes] = {}
+
+    def head(self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], content_length: int) -> bytes:
+        """Request line and headers with the closing empty line; host and content-length are added.
+
+        Raises InvalidRequest where a name, a value, the method or the target could be read as something else on the wire.
+        """
+        key = (method, target, *headers)
+        lines = self._known.get(key)
+        if lines is None:
+            lines = _checked_lines(method, target, self._host, headers)
+            if len(lines) <= _MAX_KNOWN_BYTES:
+                if len(self._known) >= _MAX_KNOWN:
+                    self._known.clear()
+                self._known[key] = lines
+        if content_length or method not in _WITHOUT_BODY:
+            return b"%bcontent-length: %d\r\n\r\n" % (lines, content_length)
+        return lines + b"\r\n"
+
+
+def _checked_lines(method: bytes, target: bytes, host: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     if method not in _METHODS or not target.startswith(b"/") or b" " in target:
         raise InvalidRequest("This request line cannot be sent to a provider.")
     for name, _ in headers:
-        if name not in _checked_names:
-            _check_name(name)
-    own = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, host)
-    lines = len(headers) + 3
-    if content_length or method not in _WITHOUT_BODY:
-        own += b"content-length: %d\r\n" % content_length
-        lines += 1
-    head = b"%b%b\r\n\r\n" % (own, b"\r\n".join(map(b": ".join, headers))) if headers else own + b"\r\n"
-    # One count over the whole head instead of a search in every value: each line has its CRLF, and there is no other.
-    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+        if not _TOKEN.fullmatch(name) or name.lower() in _OWN_HEADERS:
+            raise InvalidRequest("A header of this name cannot be sent to a provider.")
+    first = b"%b %b HTTP/1.1" % (method, target)
+    lines = b"\r\n".join((first, b"host: " + host, *map(b": ".join, headers), b""))
+    # One count over all of them instead of a search in every value: each line has its CRLF, and there is no other.
+    if lines.count(b"\n") != len(headers) + 2 or lines.count(b"\r") != len(headers) + 2 or b"\0" in lines:
         raise InvalidRequest("A header holds a character that cannot be sent to a provider.")
-    return head
-
-
-def _check_name(name: bytes) -> None:
-    """Names repeat from call to call, so each is checked once and remembered."""
-    if not _TOKEN.fullmatch(name) or name.lower() in _OWN_HEADERS:
-        raise InvalidRequest("A header of this name cannot be sent to a provider.")
-    if len(_checked_names) < _MAX_CHECKED_NAMES:
-        _checked_names.add(name)
+    return lines
