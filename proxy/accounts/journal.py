@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.accounts.announce import AccountLedger, announce
+from proxy.accounts.holding import insufficient
 from proxy.accounts.operations import (
     APPLIED,
+    DEDUCTION,
     PENDING,
     REFUSED,
     VOID,
@@ -24,11 +26,19 @@ from proxy.accounts.operations import (
     refusal_text,
 )
 from proxy.core.clock import Clock
-from proxy.core.errors import Conflict, FareboxError, Forbidden, InvalidRequest, NotFound, Unavailable
+from proxy.core.errors import (
+    Conflict,
+    FareboxError,
+    Forbidden,
+    InsufficientCredits,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+)
 from proxy.core.ids import new_id
 from proxy.core.money import MAX_AMOUNT
 from proxy.core.outcomes import Credited
-from proxy.ledger.credit_scripts import CreditScripts, NotExpired, NotRefunded, TooManyGrants, live_grant
+from proxy.ledger.credit_scripts import CreditScripts, NotCovered, NotExpired, NotRefunded, TooManyGrants, live_grant
 from proxy.sql.database import Database, Params, Row, Step, integer, optional_integer, optional_text, text
 
 TOPUP, GRANT, REFUND, ADJUSTMENT, EXPIRY = "topup", "grant", "refund", "adjustment", "expiry"
@@ -128,7 +138,7 @@ class Journal:
         if answer is None:
             try:
                 answer = await self._ask(row)
-            except (InvalidRequest, NotFound, Conflict) as error:
+            except (InvalidRequest, NotFound, Conflict, InsufficientCredits) as error:
                 return await self._refuse(row, error)
         if isinstance(answer, NotExpired):
             return await self._note_nothing(row, answer)
@@ -165,7 +175,7 @@ class Journal:
         return {name: integer(entry, name) for name in names}
 
     async def _ask(self, row: Row) -> dict[str, int] | NotExpired:
-        """What the ledger says. Raises InvalidRequest, NotFound and Conflict where it refuses."""
+        """What the ledger says. Raises InvalidRequest, InsufficientCredits, NotFound and Conflict where it refuses."""
         account_id = text(row, "account_id")
         account = await self.database.fetch_one("account_by_id", id=account_id)
         if account is None:
@@ -182,6 +192,8 @@ class Journal:
             raise Conflict(
                 f"The account has {answer.live} live grants, which is as many as it may have.", code="too_many_grants"
             )
+        if isinstance(answer, NotCovered):
+            raise insufficient("balance", -integer(row, "amount_microcredits"), answer.available_microcredits)
         if isinstance(answer, NotRefunded):
             raise not_refunded(answer)
         if isinstance(answer, NotExpired):
@@ -194,7 +206,7 @@ class Journal:
             "at": answer.at_ms,
         }
 
-    async def _run(self, row: Row) -> Credited | TooManyGrants | NotExpired | NotRefunded:
+    async def _run(self, row: Row) -> Credited | TooManyGrants | NotExpired | NotRefunded | NotCovered:
         """The script of the row's kind."""
         operation = operation_of(row)
         kind, amount = text(row, "kind"), integer(row, "amount_microcredits")
@@ -213,7 +225,7 @@ class Journal:
                 operation, call_id, amount, recorded_charge=charge, recorded_refunds=refunds
             )
         if amount < 0:
-            return await self.scripts.take(operation, -amount)
+            return await self.scripts.take(operation, -amount, covered=kind == DEDUCTION)
         return await self._ledger.credit(
             operation.account_id,
             operation.operation_id,

@@ -2,19 +2,30 @@
 
 import json
 
-from proxy.core.errors import Conflict, FareboxError, InvalidRequest, NotFound
+from proxy.core.errors import Conflict, FareboxError, InsufficientCredits, InvalidRequest, NotFound
 from proxy.core.records import LedgerEntry
 from proxy.ledger.credit_scripts import NotRefunded, Operation
 from proxy.sql.database import Row, integer, optional_text, text
 
+DEDUCTION = "deduction"  # an adjustment that takes only what is available
 PENDING, APPLIED, REFUSED, VOID = "pending", "applied", "refused", "void"
-_REFUSALS: dict[int, type[FareboxError]] = {400: InvalidRequest, 404: NotFound, 409: Conflict}
+_REFUSALS: dict[int, type[FareboxError]] = {
+    400: InvalidRequest,
+    402: InsufficientCredits,
+    404: NotFound,
+    409: Conflict,
+}
 
 
 def operation_of(row: Row) -> Operation:
     """A row as the scripts are asked."""
     names = ("account_id", "operation_id", "digest", "actor", "reason", "idempotency_key")
     return Operation(*(text(row, name) for name in names))
+
+
+def entry_kind(kind: str) -> str:
+    """The kind of the ledger entry that an operation of this kind makes."""
+    return "adjustment" if kind == DEDUCTION else kind
 
 
 def entry_of(row: Row) -> LedgerEntry:
@@ -24,7 +35,7 @@ def entry_of(row: Row) -> LedgerEntry:
     return LedgerEntry(
         account_id=text(row, "account_id"),
         seq=integer(row, "seq"),
-        kind=text(row, "kind"),
+        kind=entry_kind(text(row, "kind")),
         amount_microcredits=integer(row, "amount_microcredits"),
         before_microcredits=integer(row, "before_microcredits"),
         after_microcredits=integer(row, "after_microcredits"),

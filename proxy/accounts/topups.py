@@ -13,7 +13,7 @@ from proxy.accounts.journal import (
     check_words,
     digest_of,
 )
-from proxy.accounts.operations import entry_of
+from proxy.accounts.operations import DEDUCTION, entry_of
 from proxy.core.errors import InvalidRequest
 from proxy.core.money import parse_credits
 from proxy.core.records import LedgerEntry
@@ -23,13 +23,17 @@ KINDS = (TOPUP, ADJUSTMENT)
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """What is asked for: `amount_microcredits` above zero (either sign for an adjustment), `actor` who asks for it."""
+    """What is asked for: `amount_microcredits` above zero (either sign for an adjustment), `actor` who asks for it.
+
+    `covered`: an adjustment that takes, but only what is available (neither spent nor held).
+    """
 
     amount_microcredits: int
     idempotency_key: str
     kind: str = TOPUP
     actor: str = ""
     reason: str = ""
+    covered: bool = False
 
 
 class Topups:
@@ -42,15 +46,16 @@ class Topups:
         """The ledger entry of this credit, the same at every repeat of key, kind and amount.
 
         Raises InvalidRequest (amount, kind, key), NotFound (account), Conflict (the key was used with another body),
-        Unavailable (repeat it with the same key). What is taken back takes bought credits before granted ones.
+        InsufficientCredits (`covered`), Unavailable (repeat it with the same key). What is taken back takes bought credits before granted ones.
         """
         check(credit)
+        kind = DEDUCTION if credit.covered else credit.kind
         wanted = Wanted(
             account_id,
             credit.idempotency_key,
-            credit.kind,
+            kind,
             credit.amount_microcredits,
-            digest_of(account_id, credit.kind, credit.amount_microcredits),
+            digest_of(account_id, kind, credit.amount_microcredits),
             credit.actor,
             credit.reason,
         )
@@ -73,4 +78,6 @@ def check(credit: Credit) -> None:
         raise InvalidRequest(f"kind must be one of {', '.join(KINDS)}", param="kind")
     if credit.amount_microcredits < 0 and credit.kind != ADJUSTMENT:
         raise InvalidRequest(f"a {credit.kind} must be above zero", param="amount")
+    if credit.covered and credit.amount_microcredits > 0:
+        raise InvalidRequest("only what is taken can be covered", param="amount")
     check_words(credit.idempotency_key, credit.actor, credit.reason)

@@ -6,7 +6,8 @@ set of grants changes: between two changes the set is the same, so the order in 
 
 - the sum of what remains of grants is never above the balance (nor above zero, where that is negative): a debt burns a new
   grant at once, and what an operator takes back burns grants only where bought credits do not cover it;
-- a correction that lowers a charge gives bought credits back; spending makes up for what burned before it burns on;
+- a correction that lowers a charge gives bought credits back; spending makes up for what burned before it burns on, as far as
+  those credits are still there;
 - at its end a grant leaves the balance by one entry, but for what open holds need, which leaves later.
 
 `Burning` follows an account's ledger entries in their order and says what remains of each grant; the scripts do the same in
@@ -79,7 +80,10 @@ class Burning:
         self.live = [one for one in self.live if one.remaining]
 
     def _keep_within(self) -> None:
-        self._burn(sum(one.remaining for one in self.live) - max(self.posted, 0))
+        room = max(self.posted, 0)
+        self._burn(sum(one.remaining for one in self.live) - room)
+        bought = room - sum(one.remaining for one in self.live)
+        self.mark = min(self.mark or 0, self.spent + bought)
 
     def _burn(self, amount: int) -> None:
         left = []

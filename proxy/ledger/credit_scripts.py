@@ -45,6 +45,13 @@ class TooManyGrants:
 
 
 @dataclass(frozen=True, slots=True)
+class NotCovered:
+    """Less is available than was to be taken; nothing was."""
+
+    available_microcredits: int
+
+
+@dataclass(frozen=True, slots=True)
 class NotExpired:
     """An expiry that changed nothing. `left` is what open holds keep back, 0 where nothing is left of the grant."""
 
@@ -111,10 +118,17 @@ class CreditScripts:
             return NotExpired(0, due_in_ms=reply[1])
         return NotExpired(reply[1] if reply[0] == b"waiting" else 0)
 
-    async def take(self, operation: Operation, amount_microcredits: int) -> Credited:
-        """Takes credits back (an adjustment below zero; the amount is above), bought ones before granted ones."""
+    async def take(
+        self, operation: Operation, amount_microcredits: int, *, covered: bool = False
+    ) -> Credited | NotCovered:
+        """Takes credits back (an adjustment below zero; the amount is above), bought ones before granted ones.
+
+        `covered`: only where that much is available; else nothing is taken.
+        """
         keys, args = self._start(operation, check_amount(amount_microcredits, "amount", lowest=1))
-        return _credited(await self._run("take", (*keys, self._grants_key(operation.account_id)), args))
+        args += (b"1" if covered else b"0",)
+        reply = await self._run("take", (*keys, self._grants_key(operation.account_id)), args)
+        return NotCovered(reply[1]) if reply[0] == b"uncovered" else _credited(reply)
 
     async def refund(
         self,

@@ -30,7 +30,6 @@ _REPORTS_LOST_WITHIN_MS = (
 )  # usage that applications reported; its records are written within seconds
 _COPIED = (
     "account_id",
-    "kind",
     "amount_microcredits",
     "at",
     "call_id",
@@ -163,7 +162,8 @@ class Rebuild:
             amount = integer(operation, "amount_microcredits")
             seq += 1
             place = {"seq": seq, "before_microcredits": posted, "after_microcredits": posted + amount}
-            entries.append({**{name: operation[name] for name in _COPIED}, **place})
+            kind = "adjustment" if operation["kind"] == "deduction" else operation["kind"]
+            entries.append({**{name: operation[name] for name in _COPIED}, "kind": kind, **place})
             answers.append({"operation_id": operation["operation_id"], **place})
             posted += amount
         await self._database.transaction(

@@ -20,7 +20,7 @@ FIRST = (0, 500, 10_000, MAX_AMOUNT)
 
 MUTATIONS = (
     # grant
-    Mutation("a debt leaves a new grant whole", "keep_within(live, after)\n", "", "grant"),
+    Mutation("a debt leaves a new grant whole", "mark = keep_within(live, after, mark, spent)\n", "", "grant"),
     Mutation("the dearest expiry burns first", "grant.expires < expires", "grant.expires > expires", "grant"),
     Mutation("priority does not matter", "grant.priority < priority", "grant.priority <= priority", "grant"),
     Mutation("the newest id burns first", "grant.id < ARGV[9]", "grant.id > ARGV[9]", "grant"),
@@ -40,10 +40,14 @@ MUTATIONS = (
     Mutation("an expired grant stays", "grant.remaining = grant.remaining - amount", "", "expire_grant"),
     Mutation("a repeat expires again", "if value then\n  local first_seq", "if false then\n  local first_seq", "expire_grant"),
     # take
-    Mutation("a taking leaves grants above the balance", "keep_within(live, after)", "", "take"),
-    Mutation("a taking burns grants first", "keep_within(live, after)", "burn(live, amount)", "take"),
+    Mutation("a taking leaves grants above the balance", "mark = keep_within(live, after, mark, spent)", "", "take"),
+    Mutation("a taking burns grants first", "mark = keep_within(live, after, mark, spent)", "burn(live, amount)", "take"),
+    Mutation("what was taken back is made up for", "mark = keep_within(live", "keep_within(live", "take"),
     Mutation("more is taken than was credited", "if amount > credited then", "if false then", "take"),
     Mutation("a taking forgets what was burned", "store_grants(KEYS[5], live, mark)", "", "take"),
+    Mutation("a deduction takes what is not there", "if ARGV[9] == '1' and amount", "if false and amount", "take"),
+    Mutation("a deduction takes what is held", "amount > posted - held then return", "amount > posted then return", "take"),
+    Mutation("a deduction leaves the last microcredit", "amount > posted - held then return", "amount >= posted - held then return", "take"),
     # refund
     Mutation("a refund passes the charge", "amount > charge - refunded then", "amount > charge then", "refund"),
     Mutation("a refund may be of nothing", "if amount <= 0 or", "if", "refund"),

@@ -8,10 +8,11 @@ import pytest
 
 from proxy.accounts.journal import Journal, digest_of
 from proxy.accounts.topups import Credit, Topups, amount_from
-from proxy.core.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from proxy.core.errors import Conflict, InsufficientCredits, InvalidRequest, NotFound, Unavailable
 from proxy.core.money import MAX_AMOUNT
 from proxy.core.outcomes import Credited
 from proxy.ledger.errors import RedisAmbiguous, RedisUnavailable
+from proxy.records.rebuild import Rebuild
 from proxy.sql.sqlite import SqliteDatabase
 from proxy.sql.statements import load_migrations
 from tests.support.stores import Build, House, build, house
@@ -178,6 +179,39 @@ async def test_an_account_whose_balance_was_lost_is_not_begun_anew(house: House)
     with pytest.raises(Unavailable, match="rebuild"):
         await house.top_up(account_id, 7)
     assert [difference.kind for difference in (await house.audit()).differences] == ["lost"]
+
+
+async def test_a_deduction_takes_only_what_is_available_whoever_asks_at_once(build: Build) -> None:
+    houses = [await build(), await build()]
+    account_id = await houses[0].account(0)
+    await houses[0].top_up(account_id, 100)
+    await houses[0].hold(account_id, 30)
+    asked = [
+        houses[number % 2].topups.top_up(account_id, Credit(-20, f"k{number}", "adjustment", covered=True))
+        for number in range(8)
+    ]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    taken = [answer for answer in answers if not isinstance(answer, BaseException)]
+    refused = [answer for answer in answers if isinstance(answer, InsufficientCredits)]
+    assert (len(taken), len(refused)) == (3, 5)
+    assert {answer.kind for answer in taken} == {"adjustment"}
+    assert refused[0].metadata == {"limit_source": "balance", "required": 20, "available": 10, "unit": "microcredits"}
+    assert await posted(houses[0], account_id) == 40
+    again = await asyncio.gather(
+        *(houses[0].topups.top_up(account_id, Credit(-20, f"k{n}", "adjustment", covered=True)) for n in range(8)),
+        return_exceptions=True,
+    )
+    assert [type(answer) for answer in again] == [type(answer) for answer in answers]
+    with pytest.raises(Conflict):
+        await houses[0].topups.top_up(account_id, Credit(-20, "k0", "adjustment"))
+    with pytest.raises(InvalidRequest):
+        await houses[0].topups.top_up(account_id, Credit(20, "new", "adjustment", covered=True))
+    await houses[0].redis.execute("FLUSHALL")
+    await Rebuild(houses[0].redis, houses[0].scripts, houses[0].database, houses[0].partitions).run()
+    again_house = await build()
+    assert await posted(again_house, account_id) == 40
+    assert {entry["kind"] for entry in await again_house.entries(account_id)} == {"topup", "adjustment"}
+    assert (await again_house.audit()).holds
 
 
 async def test_top_ups_from_before_the_journal_keep_their_answers(tmp_path: Path, house: House) -> None:

@@ -15,7 +15,7 @@ from proxy.core.grants import Burning, LiveGrant
 from proxy.core.holds import LedgerModel
 from proxy.core.money import MAX_AMOUNT
 from proxy.core.outcomes import EXPIRED, Credited, HoldRequest
-from proxy.ledger.credit_scripts import CreditScripts, NotExpired, NotRefunded, Operation, TooManyGrants
+from proxy.ledger.credit_scripts import CreditScripts, NotCovered, NotExpired, NotRefunded, Operation, TooManyGrants
 from proxy.ledger.errors import RedisAmbiguous
 from proxy.ledger.ledger import Ledger
 from tests.support.ledger_runner import CLOCK_KEY, BlockingRunner, Mutation, as_bytes, finish, outcome
@@ -51,8 +51,11 @@ class CreditModel(LedgerModel):
 
         return self._once(operation, "grant", check, grant)
 
-    def take(self, operation: Operation, amount: int) -> Any:
-        def check(account: Any) -> int:
+    def take(self, operation: Operation, amount: int, *, covered: bool) -> Any:
+        def check(account: Any) -> Any:
+            available = account.posted - account.held
+            if covered and amount > available:
+                return NotCovered(available)
             if amount > account.credited:
                 raise InvalidRequest
             return -amount
@@ -218,10 +221,13 @@ class GrantMachine:
         account = self.model.accounts.get(operation.account_id)
         posted = account.posted if account else 0
         amount = min(MAX_AMOUNT, max(1, random.choice((random.randint(1, 200), posted, posted + 1, posted - 1))))
+        covered = random.random() < 0.4
+        if covered and account and random.random() < 0.5:
+            amount = min(MAX_AMOUNT, max(1, account.posted - account.held + random.choice((0, 1))))
         self.both(
-            f"{operation} takes {amount}",
-            lambda: self.scripts.take(operation, amount),
-            lambda: self.model.take(operation, amount),
+            f"{operation} takes {amount}{', covered' if covered else ''}",
+            lambda: self.scripts.take(operation, amount, covered=covered),
+            lambda: self.model.take(operation, amount, covered=covered),
             random,
         )
 

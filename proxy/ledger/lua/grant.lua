@@ -29,7 +29,7 @@ end
 table.insert(live, place, { expires = expires, priority = priority, remaining = amount, id = ARGV[9] })
 seq = seq + 1
 local after = posted + amount
-keep_within(live, after)
+mark = keep_within(live, after, mark, spent)
 call('XADD', KEYS[4], '*', 'kind', 'credit', 'account', ARGV[2], 'operation', ARGV[3], 'seq', seq, 'entry', 'grant',
   'amount', amount, 'before', posted, 'after', after, 'at', now, 'actor', ARGV[6], 'reason', ARGV[7],
   'idempotency_key', ARGV[8])

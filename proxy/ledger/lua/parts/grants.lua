@@ -30,11 +30,16 @@ local function attributed(value, spent)
   return left, mark
 end
 
--- Grants are a part of the balance: what is above it after a change (a debt, a taking) burns as well.
-local function keep_within(live, posted)
-  local sum = 0
+-- Grants are a part of the balance: what is above it after a change (a debt, a taking) burns as well. So are bought credits that
+-- a correction gave back: what is no longer there need not be made up for, which the mark then says.
+local function keep_within(live, posted, mark, spent)
+  local sum, room = 0, math.max(posted, 0)
   for _, grant in ipairs(live) do sum = sum + grant.remaining end
-  if sum > math.max(posted, 0) then burn(live, sum - math.max(posted, 0)) end
+  if sum > room then
+    burn(live, sum - room)
+    sum = room
+  end
+  return math.min(mark, spent + room - sum)
 end
 
 -- Stores the grants that are left; without any there is no key, and the mark begins anew with the next grant.
