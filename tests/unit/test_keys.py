@@ -28,7 +28,8 @@ def test_what_is_not_a_key_of_ours_is_known_by_its_shape(text: bytes) -> None:
 
 def test_the_digest_is_hmac_sha256_under_the_pepper() -> None:
     key = new_key().encode()
-    assert KeyHasher(PEPPER).digest(key) == hmac.new(PEPPER.encode(), key, hashlib.sha256).hexdigest()
+    for pepper in (PEPPER, "a" * 64, "ä" * 40):  # shorter than a block of SHA-256, as long, and longer
+        assert KeyHasher(pepper).digest(key) == hmac.new(pepper.encode(), key, hashlib.sha256).hexdigest()
     assert KeyHasher(PEPPER).digest(key) != KeyHasher(PEPPER + "!").digest(key)
 
 
