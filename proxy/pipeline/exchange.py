@@ -101,6 +101,13 @@ class Exchange:
                 return value
         return None
 
+    @property
+    def client_address(self) -> str:
+        """The client's IP address as text, as a trusted proxy says it where there is one; empty where nobody can say."""
+        listener, transport = self.connection._listener, self.connection._transport  # noqa: SLF001 - two halves of one thing
+        name = None if transport is None else transport.get_extra_info("peername")
+        return listener.addresses.of(str(name[0]) if isinstance(name, tuple) else "", self.headers)
+
     def framing(self) -> bytes | None:
         """The header that says where the body ends; None for a request without one."""
         if self.declared_bytes:

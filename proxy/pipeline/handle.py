@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
 from proxy.core.ids import new_call_id
 from proxy.pipeline.admit import rate_limit_headers, with_media_of
+from proxy.pipeline.allowed import with_models, within_reach
 from proxy.pipeline.alternatives import at_dearest
 from proxy.pipeline.attempts import first_answer
 from proxy.pipeline.authenticate import credential_of
@@ -23,14 +24,11 @@ from proxy.pipeline.obeyed import without_ignored
 from proxy.pipeline.read import by_name, read_head, read_tags, read_trace
 from proxy.pipeline.relay import relay
 from proxy.pipeline.reply import send_error
-from proxy.pipeline.route import check_model_allowed
-from proxy.providers.dialect import FREE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from proxy.accounts.authenticator import Authenticator
-    from proxy.accounts.caller import Caller
     from proxy.config import Config
     from proxy.core.clock import Clock
     from proxy.metrics import Metrics
@@ -138,6 +136,8 @@ class Pipeline:
         by_name(exchange)
         credential = credential_of(exchange.headers, exchange.query if wanted.dialect in KEY_IN_QUERY else "")
         caller = await self._authenticator.identify(credential)
+        if caller.reach is not None:
+            caller = await within_reach(caller, exchange, credential, self._authenticator)
         self._models.answer(exchange, wanted, caller, self._clock.now_ms())
 
     async def _read_call(self, exchange: Exchange, call_id: str) -> Call:
@@ -147,17 +147,19 @@ class Pipeline:
         operation = target.operation
         credential = credential_of(exchange.headers, exchange.query if operation.dialect in KEY_IN_QUERY else "")
         caller = await self._authenticator.identify(credential)
+        if caller.reach is not None:
+            caller = await within_reach(caller, exchange, credential, self._authenticator)
         trace_id, tags = read_trace(named, call_id), read_tags(named)
         body = await exchange.read_body(self._server.max_body_bytes, self._server.body_timeout_s)
         ask = operation.read(body, read_head(exchange, target, named))
-        if caller.models is not None and (ask.model or operation.billing != FREE):
-            check_model_allowed(caller, ask.model)
+        if caller.models is not None:
+            caller = await with_models(caller, operation, ask, credential, self._authenticator)
         if ask.resources:
             keeper = await self._credits.resources.provider_of(caller.account_id, ask.resources, target.provider)
             target = replace(target, provider=keeper)
         candidates = self.router.find(target, ask.model, at_ms)
         if ask.others:
-            candidates = self._at_dearest(candidates, target, ask, caller, at_ms)
+            candidates = self._at_dearest(candidates, target, ask, at_ms)
         if ask.media_parts:
             ask = with_media_of(ask, candidates.routes)
         if candidates.unsure and not self._credits.strict:
@@ -182,10 +184,8 @@ class Pipeline:
             tags=tags,
         )
 
-    def _at_dearest(self, candidates: Candidates, target: Target, ask: Ask, caller: Caller, at_ms: int) -> Candidates:
+    def _at_dearest(self, candidates: Candidates, target: Target, ask: Ask, at_ms: int) -> Candidates:
         """The candidates of a request that lets other models answer too, at the dearest price of them all."""
-        for other in ask.others:
-            check_model_allowed(caller, other)
         return at_dearest(candidates, {other: self.router.find(target, other, at_ms) for other in ask.others})
 
     async def _forward(self, call: Call, hold: Hold) -> None:

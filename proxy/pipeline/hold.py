@@ -18,6 +18,7 @@ from proxy.core import records
 from proxy.core.errors import InvalidRequest, Unavailable
 from proxy.core.outcomes import UNKNOWN, Extended, Gone, Held, HoldRequest, Refused
 from proxy.pipeline.admit import hold_bound_microcredits, refusal, tokens_taken
+from proxy.pipeline.allowed import check_models, check_reach
 from proxy.pipeline.ended import CreditsExhausted, count_call, outcome_of
 from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record, output_so_far
 from proxy.pipeline.refine import refine
@@ -309,4 +310,6 @@ class Hold:
             # Stale, or an account that the ledger does not know yet: SQL has the last word, and repairs the ledger's.
             self._credits.authenticator.forget(call.caller)
             call.caller = await self._credits.authenticator.identify(call.credential)
+            check_reach(call.caller, call.exchange)
+            check_models(call.caller, call.operation, call.ask)
         raise Unavailable

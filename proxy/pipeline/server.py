@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from proxy.pipeline.addresses import ClientAddresses
 from proxy.pipeline.client import ClientConnection
 from proxy.tasks import Tasks
 
@@ -27,6 +28,7 @@ class DataListener:
 
     def __init__(self, config: ServerConfig, handle: Callable[[Exchange], Awaitable[None]]) -> None:
         self.config = config
+        self.addresses = ClientAddresses(config.trusted_proxies)
         self.connections: set[ClientConnection] = set()
         self._handle = handle
         self._tasks = Tasks()

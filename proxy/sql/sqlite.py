@@ -23,7 +23,9 @@ from proxy.sql.statements import Migration, load_migrations, load_queries, pendi
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 5_000
-_LOOK_AT_CLOCK_EVERY = 100_000  # steps of SQLite's virtual machine, some milliseconds: each look takes the interpreter for a moment
+_LOOK_AT_CLOCK_EVERY = (
+    100_000  # steps of SQLite's virtual machine, some milliseconds: each look takes the interpreter for a moment
+)
 _LEDGER_OF_MIGRATIONS = """
 CREATE TABLE IF NOT EXISTS schema_migrations
 (version BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)

@@ -18,6 +18,7 @@ from proxy.accounts.keys import kind_of
 from proxy.accounts.model_prices import ModelPrices
 from proxy.core.errors import FareboxError, MethodNotAllowed, NotFound, Unavailable
 from proxy.core.ids import new_call_id
+from proxy.pipeline.allowed import check_reach
 from proxy.pipeline.exchange import ClientLeft
 from proxy.pipeline.read import printable
 from proxy.surfaces.credentials import read_query
@@ -136,9 +137,7 @@ class Surfaces:
         if vendor.administrators and kind_of(key) is None:
             return await self._house.administrators.identify(key)
         caller = await self._house.caller(key, vendor.kind)
-        if caller.reach is not None:
-            # The data listener does not tell addresses yet: a key that is confined to networks is in none of them here.
-            caller.reach.check(exchange.path, "")
+        check_reach(caller, exchange)
         return caller
 
     async def _read_body(self, exchange: Exchange) -> dict[str, object]:
