@@ -1,5 +1,6 @@
 """credits.dev's usage: recorded, listed, summed; and who may do what on the surface."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -69,6 +70,16 @@ def test_a_repeated_transaction_returns_the_first_record_and_charges_nothing(far
     two = holder(farebox)  # a transaction id is an account's own
     assert Dev(farebox, two.key).post("/v1/usage/record", accountId=two.id, **recorded()).status == 200
     assert farebox.balance(two.name)["microcredits"] == 100 * MICRO - CHARGE
+
+
+def test_one_transaction_at_once_from_many_is_one_charge(farebox: Installation) -> None:
+    one = holder(farebox)
+    dev = Dev(farebox, one.key)
+    body = recorded(accountId=one.id)
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda _: dev.post("/v1/usage/record", **body).data(), range(24)))
+    assert len({answer["usageRecord"]["id"] for answer in answers}) == 1
+    assert farebox.balance(one.name)["microcredits"] == 100 * MICRO - CHARGE
 
 
 def test_usage_without_a_transaction_is_new_every_time(farebox: Installation) -> None:

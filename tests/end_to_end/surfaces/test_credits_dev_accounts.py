@@ -1,7 +1,9 @@
 """credits.dev's accounts, credits and transactions."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -125,6 +127,25 @@ def test_credits_are_added_and_deducted(farebox: Installation, admin: Dev) -> No
         *(-250_000, 2_250_000, 10_000_000)
     ]
     audit(farebox, one)
+
+
+def test_credits_that_are_there_once_are_deducted_once(farebox: Installation, admin: Dev) -> None:
+    one = holder(farebox, 3 * MICRO)
+    with ThreadPoolExecutor(6) as threads:
+        take = partial(admin.post, "/v1/accounts/credits/deduct", accountId=one.id, amount=1)
+        statuses = list(threads.map(lambda _: take().status, range(12)))
+    assert sorted(statuses) == [200] * 3 + [402] * 9
+    assert farebox.balance(one.name)["microcredits"] == 0
+
+
+def test_one_idempotency_key_at_once_from_many_adds_once(farebox: Installation, admin: Dev) -> None:
+    one = holder(farebox, 0)
+    with ThreadPoolExecutor(6) as threads:
+        add = partial(admin.post, "/v1/accounts/credits/add", "one-at-once", accountId=one.id, amount=2)
+        answers = list(threads.map(lambda _: add(), range(50)))
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    assert farebox.balance(one.name)["microcredits"] == 2 * MICRO
 
 
 @pytest.mark.parametrize(
