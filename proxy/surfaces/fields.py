@@ -117,7 +117,7 @@ def date_ms(text: str | None, name: str, *, end: bool = False) -> int | None:
 
     A date without a time is its first millisecond, with `end` its last. Raises InvalidRequest.
     """
-    if text is None or not text:
+    if text is None:
         return None
     try:
         at = datetime.fromisoformat(text)

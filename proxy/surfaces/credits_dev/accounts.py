@@ -14,7 +14,7 @@ from proxy.accounts.administrators import FINANCE, OPERATE
 from proxy.accounts.journal import ADJUSTMENT, MAX_TEXT, TOPUP
 from proxy.accounts.rows import checked_name
 from proxy.accounts.topups import Credit
-from proxy.core.errors import Conflict, InsufficientCredits, InvalidRequest
+from proxy.core.errors import Conflict, InvalidRequest
 from proxy.sql.database import integer, text
 from proxy.surfaces.credits_dev.access import Access, account_id_of, page_of, said
 from proxy.surfaces.fields import MAX_ID, identifier, json_text, line, microcredits, read_object, write_object
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from proxy.surfaces.once import Once, Work
     from proxy.surfaces.vendor import Query
 
-_STRIPES = 64  # locks of accounts that credits are taken from
-
 
 class Accounts:
     """Handlers under /v1/accounts."""
@@ -40,7 +38,6 @@ class Accounts:
         self._house = house
         self._access = access
         self._once = once
-        self._taking = [asyncio.Lock() for _ in range(_STRIPES)]
         self._developer_id = f"dev_{house.hasher.digest(b'credits.dev developer')[:20]}"
 
     async def create(self, query: Query) -> object:
@@ -120,24 +117,8 @@ class Accounts:
         note = notes_of(query.body)
         if note != "{}":
             await self._house.database.execute("keep_surface_note", idempotency_key=key, metadata=note)
-        credit = Credit(amount, key, kind, query.actor, reason)
-        if amount > 0:
-            return await self._house.desk.topups.top_up(account_id, credit)
-        async with self._taking[hash(account_id) % _STRIPES]:
-            await self._check_available(account_id, -amount, key)
-            return await self._house.desk.topups.top_up(account_id, credit)
-
-    async def _check_available(self, account_id: str, amount: int, key: str) -> None:
-        """Raises InsufficientCredits where more is asked for than is available; not for what was begun before.
-
-        Two workers, or a call that is admitted in between, can still take the balance below zero, as any adjustment may.
-        """
-        database = self._house.database
-        if await database.fetch_one("operation_by_key", account_id=account_id, idempotency_key=key) is not None:
-            return
-        available = (await self._house.glance.funds(account_id)).available_microcredits
-        if amount > available:
-            raise InsufficientCredits(metadata={"limit_source": "balance", "required": amount, "available": available})
+        credit = Credit(amount, key, kind, query.actor, reason, covered=amount < 0)
+        return await self._house.desk.topups.top_up(account_id, credit)
 
     async def _claim(self, account_id: str, details: Mapping[str, str | None], now_ms: int) -> str:
         """The id under which the account is made: a new one, or that of an earlier attempt that made none. Raises Conflict."""

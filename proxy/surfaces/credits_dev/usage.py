@@ -103,13 +103,13 @@ class UsageRecords:
 
     async def _recorded_for(self, query: Query) -> str | None:
         """The account that pays, None for the system's own usage. Raises NotFound, Forbidden, InvalidRequest."""
-        context = query.body.get("context")
+        context = identifier(query.body, "context")
         if context not in {None, CUSTOMER, SYSTEM}:
             raise InvalidRequest("context must be customer or system", param="context")
         if context != SYSTEM:
             return account_id_of(await self._access.named(query, query.body, FINANCE))
         query.administrator(FINANCE)
-        if not {query.body.get("accountId"), query.body.get("externalId")} <= {None}:
+        if any(query.body.get(name) is not None for name in ("accountId", "externalId")):
             raise InvalidRequest("usage of the system has no account", param="accountId")
         return None
 
