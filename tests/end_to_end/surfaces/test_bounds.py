@@ -1,13 +1,16 @@
 """What one key may ask, and what is switched off: bounds of the surfaces as their vendors' callers meet them."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
 from tests.support.installation import ADMIN_TOKEN, MODEL, Installation
 from tests.support.mock_provider import MockProvider
-from tests.support.surfaces import ask, call, holder
+from tests.support.surfaces import MICRO, Answer, ask, call, holder
 
 SETTINGS = '[surfaces]\nqueries_per_minute = 60\ndisabled = ["credits-dev"]'
 
@@ -84,3 +87,60 @@ def test_a_call_on_an_alias_is_one_of_the_model(farebox: Installation) -> None:
     assert answer.text.rstrip().endswith("data: [DONE]")
     assert ask(farebox, "GET", "/chat/v1/chat/completions", x_api_key=one.key).status == 405
     assert ask(farebox, "POST", "/chat/v1/embeddings", x_api_key=one.key, body=body).status == 404
+
+
+def test_deductions_at_once_take_no_more_than_there_is(farebox: Installation) -> None:
+    one = holder(farebox, 10 * MICRO)
+
+    def deduct(_: int) -> Answer:
+        body = {"accountId": one.id, "amount": 3}
+        return ask(farebox, "POST", "/v1/accounts/credits/deduct", x_api_key=ADMIN_TOKEN, body=body)
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = sorted(answer.status for answer in threads.map(deduct, range(8)))
+    assert statuses == [200] * 3 + [402] * 5
+    assert farebox.balance(one.name)["microcredits"] == MICRO
+
+
+def test_one_key_for_the_same_request_at_once_is_one_entry(farebox: Installation) -> None:
+    one = holder(farebox, 0)
+
+    def add(_: int) -> Answer:
+        body = {"accountId": one.id, "amount": 5}
+        headers = {"Idempotency-Key": "at-once"}
+        return ask(farebox, "POST", "/v1/accounts/credits/add", x_api_key=ADMIN_TOKEN, body=body, headers=headers)
+
+    with ThreadPoolExecutor(8) as threads:
+        texts = {answer.text for answer in threads.map(add, range(8))}
+    assert len(texts) == 1
+    assert farebox.balance(one.name)["microcredits"] == 5 * MICRO
+
+
+def test_an_account_whose_making_was_cut_short_is_made_by_the_next_attempt(farebox: Installation) -> None:
+    claim = ("acct_00000000000000000001", "cut-short", "Before", 1)
+    with closing(sqlite3.connect(farebox.directory / "state" / "farebox.db", timeout=10)) as database, database:
+        columns = "(account_id, external_id, name, created_at)"
+        database.execute(f"INSERT INTO external_accounts {columns} VALUES (?, ?, ?, ?)", claim)
+    assert (
+        ask(farebox, "GET", "/v1/accounts/get", x_api_key=ADMIN_TOKEN, query={"externalId": "cut-short"}).status == 404
+    )
+    body = {"name": "After", "externalId": "cut-short"}
+    made = ask(farebox, "POST", "/v1/accounts/create", x_api_key=ADMIN_TOKEN, body=body).data()["account"]
+    assert (made["id"], made["name"]) == ("acct_00000000000000000001", "After")
+    assert (
+        ask(farebox, "POST", "/v1/accounts/create", x_api_key=ADMIN_TOKEN, body=body).data(409)["code"]
+        == "external_id_taken"
+    )
+
+
+def test_two_accounts_may_have_one_name_outside(farebox: Installation) -> None:
+    made = [
+        ask(farebox, "POST", "/v1/accounts/create", x_api_key=ADMIN_TOKEN, body={"name": "Kim", **more}).data()[
+            "account"
+        ]
+        for more in ({"externalId": "kim-1"}, {"externalId": "kim-2"}, {})
+    ]
+    assert {account["name"] for account in made} == {"Kim"}
+    names = {str(farebox.command("account", "show", account["id"])["name"]) for account in made}
+    assert len(names) == 3
+    assert {"Kim", "Kim (kim-2)"} <= names
