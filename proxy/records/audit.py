@@ -295,9 +295,8 @@ class Audit:
                         entry.after_microcredits,
                         entry.operation_id,
                     )
-                call_id = event.call_id if entry is None else entry.call_id
-                if call_id in wanted and call_id is not None:
-                    found.events.setdefault(call_id, []).append(event)
+                if event.call_id is not None and event.call_id in wanted:
+                    found.events.setdefault(event.call_id, []).append(event)
             if len(page) < _EVENTS:
                 return found
             start = b"(" + page[-1][0]

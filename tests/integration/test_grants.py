@@ -133,6 +133,8 @@ async def test_what_open_holds_need_stays_until_they_end(house: House) -> None:
     assert [await house.grants.sweep() for _ in range(3)] == [1, 0, 0]
     assert await posted(house, account_id) == 40
     assert await left(house, account_id) == {"g": (40, "live")}
+    begun = await house.database.fetch_one("expiries_of_grant", grant_id=grant.id)
+    assert begun == {"begun": 2, "pending": 1}  # the second one waits
     await house.settle(account_id, call_id, 25)
     assert [await house.grants.sweep() for _ in range(2)] == [1, 0]
     assert await posted(house, account_id) == 0
@@ -212,6 +214,7 @@ async def test_a_key_stands_for_one_grant(build: Build) -> None:
             await houses[0].grants.give(account_id, body)
         assert caught.value.code == "idempotency_conflict"
     assert len(await houses[0].grants.list(account_id)) == 1
+    assert len(await houses[0].database.fetch("grants_of_account", account_id=account_id)) == 1
     assert await posted(houses[0], account_id) == 100
 
 
@@ -318,6 +321,19 @@ async def test_a_wrong_remainder_in_redis_is_found(house: House) -> None:
     assert [difference.kind for difference in (await house.audit()).differences] == ["grant"]
     await house.redis.execute("DEL", key)
     assert [difference.microcredits for difference in (await house.audit()).differences] == [-100]
+
+
+async def test_a_missing_entry_is_a_gap_and_no_word_about_grants(house: House) -> None:
+    account_id = await house.account(0)
+    await give(house, account_id, 100, "g")
+    await spend(house, account_id, 10)
+    await spend(house, account_id, 10)
+    await house.record_all()
+    await house.sql("DELETE FROM ledger_entries WHERE seq = 2")
+    await house.redis.execute("XTRIM", house.ledger.partition_of(account_id).stream, "MAXLEN", 0)
+    found = {difference.kind for difference in (await house.audit()).differences}
+    assert "gap" in found
+    assert "grant" not in found
 
 
 async def test_the_audit_is_exact_while_grants_come_burn_and_go(house: House, build: Build) -> None:

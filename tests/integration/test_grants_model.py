@@ -15,23 +15,23 @@ from tests.support.ledger_runner import Mutation
 from tests.support.redis_server import RedisServer
 
 HISTORIES = 60
-HISTORIES_TO_NOTICE = 300
+HISTORIES_TO_NOTICE = 300  # where the one that a mutation names shows it no more
 FIRST = (0, 500, 10_000, MAX_AMOUNT)
 
 MUTATIONS = (
     # grant
     Mutation("a debt leaves a new grant whole", "mark = keep_within(live, after, mark, spent)\n", "", "grant"),
     Mutation("the dearest expiry burns first", "grant.expires < expires", "grant.expires > expires", "grant"),
-    Mutation("priority does not matter", "grant.priority < priority", "grant.priority <= priority", "grant"),
+    Mutation("priority does not matter", "grant.priority < priority", "grant.priority <= priority", "grant", 35),
     Mutation("the newest id burns first", "grant.id < ARGV[9]", "grant.id > ARGV[9]", "grant"),
     Mutation("grants are not bounded", "if #live >= most then", "if false then", "grant"),
     Mutation("a grant burns for what was spent before it", "return {}, spent end", "return {}, 0 end", "grant"),
     Mutation("a repeat grants again", "if value then\n  local first_seq", "if false then\n  local first_seq", "grant"),
     Mutation("another content is taken for a repeat", "first_digest ~= digest or", "", "grant"),
-    Mutation("another's operation is taken for a repeat", "or owner ~= ARGV[2] then", "then", "grant"),
+    Mutation("another's operation is taken for a repeat", "or owner ~= ARGV[2] then", "then", "grant", 26),
     Mutation("credits pass 2^53-1", "if amount > MAX - credited then", "if false then", "grant"),
-    Mutation("used-up grants stay", "if grant.remaining > 0 then left", "if true then left", "grant"),
-    Mutation("a correction burns what it gave back", "if spent > mark then", "if spent ~= mark then", "grant"),
+    Mutation("used-up grants stay", "if grant.remaining > 0 then left", "if true then left", "grant", 30),
+    Mutation("a correction burns what it gave back", "if spent > mark then", "if spent ~= mark then", "grant", 124),
     # expire_grant
     Mutation("an expiry does not wait", "if now < ends_at then", "if false then", "expire_grant"),
     Mutation("an expiry takes what holds need", "math.min(grant.remaining, posted - held)", "grant.remaining", "expire_grant"),
@@ -42,19 +42,19 @@ MUTATIONS = (
     # take
     Mutation("a taking leaves grants above the balance", "mark = keep_within(live, after, mark, spent)", "", "take"),
     Mutation("a taking burns grants first", "mark = keep_within(live, after, mark, spent)", "burn(live, amount)", "take"),
-    Mutation("what was taken back is made up for", "mark = keep_within(live", "keep_within(live", "take"),
+    Mutation("what was taken back is made up for", "mark = keep_within(live", "keep_within(live", "take", 112),
     Mutation("more is taken than was credited", "if amount > credited then", "if false then", "take"),
     Mutation("a taking forgets what was burned", "store_grants(KEYS[5], live, mark)", "", "take"),
     Mutation("a deduction takes what is not there", "if ARGV[9] == '1' and amount", "if false and amount", "take"),
     Mutation("a deduction takes what is held", "amount > posted - held then return", "amount > posted then return", "take"),
     Mutation("a deduction leaves the last microcredit", "amount > posted - held then return", "amount >= posted - held then return", "take"),
     # refund
-    Mutation("a refund passes the charge", "amount > charge - refunded then", "amount > charge then", "refund"),
+    Mutation("a refund passes the charge", "amount > charge - refunded then", "amount > charge then", "refund", 12),
     Mutation("a refund may be of nothing", "if amount <= 0 or", "if", "refund"),
     Mutation("refunds are forgotten", "refunded = math.max(refunded, (parse('<i8', sum)))", "", "refund"),
     Mutation("a running call is refunded", "if letter == 72 then", "if false then", "refund"),
     Mutation("another's call is refunded", "if owner ~= ARGV[2] then return { 'unknown_call' } end\nend\nif not charge", "end\nif not charge", "refund"),
-    Mutation("a refunded call is corrected all the same", "if letter == 88 then", "if false then", "refund"),
+    Mutation("a refunded call is corrected all the same", "if letter == 88 then", "if false then", "refund", 21),
     Mutation("the whole rest is the whole charge", "amount = charge - refunded end", "amount = charge end", "refund"),
     Mutation("a refund lowers spending", "credited + amount, spent", "credited, spent - amount", "refund"),
     Mutation("credits pass 2^53-1 by a refund", "if amount > MAX - credited then", "if false then", "refund"),

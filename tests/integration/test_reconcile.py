@@ -210,6 +210,21 @@ async def test_a_refused_operation_is_closed_and_answered_the_same_for_ever(hous
     assert await posted(house, account_id) == MAX_AMOUNT - 5
 
 
+async def test_a_refusal_that_comes_behind_another_attempts_success_gives_way(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account_id, slow = await house.account(0), desk_of(house)
+
+    async def refused_late(row: Any) -> Any:
+        await house.journal.finish(row)
+        raise InvalidRequest("too much by now")
+
+    monkeypatch.setattr(slow.journal, "_run", refused_late)
+    entry = await slow.topups.top_up(account_id, Credit(7, "k"))
+    assert (entry.amount_microcredits, entry.seq) == (7, 1)
+    assert await house.top_up(account_id, 7, "k") == entry
+
+
 async def test_what_the_ledger_refuses_later_is_closed_by_the_sweep(house: House) -> None:
     account_id = await house.account(0)
     with pytest.raises(Killed):
@@ -259,6 +274,7 @@ async def test_codes_are_redeemed_once_whoever_is_first(build: Build) -> None:
     assert [answer.code for answer in answers if isinstance(answer, FareboxError)] == ["code_redeemed"] * (
         12 - len(won)
     )
+    await desks[0].reconciler.sweep(older_than_ms=-1)
     assert sorted([await posted(houses[0], account_id) for account_id in accounts]) == [0, 7]
     found = {one.id: one for one in await desks[0].codes.list()}
     assert [found[made.redemption_code.id].status for made in codes] == ["redeemed", "active", "active"]

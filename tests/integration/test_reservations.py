@@ -1,6 +1,8 @@
 """Reservations over real stores: holds that applications ask for, confirm or cancel, and that end free."""
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -118,6 +120,9 @@ async def test_more_than_was_reserved_is_charged_only_where_the_balance_covers_i
         "limit_source": "balance", "required": 501, "available": 500, "unit": "microcredits",
     }  # fmt: skip
     assert (await reservations.get(made.id)).status == "pending"
+    deadlines = house.ledger.partition_of(account_id).deadlines
+    until = int(await house.redis.execute("ZSCORE", deadlines, made.call_id))
+    assert until == pytest.approx(made.expires_at, abs=2000)
     assert await figures(house, account_id) == (1000, 800)
     await house.ledger.release(account_id, call_id, b"{}")
     assert (await reservations.confirm(made.id, 501)).actual_microcredits == 501
@@ -131,6 +136,10 @@ async def test_what_the_balance_or_a_limit_does_not_allow_leaves_nothing(
     with pytest.raises(InsufficientCredits):
         await reservations.create(account_id, order)
     assert await reservations.list(account_id) == []
+    await reservations.cancel((await reservations.create(account_id, replace(order, amount_microcredits=9))).id)
+    order = replace(order, idempotency_key="k2")
+    with pytest.raises(InsufficientCredits):
+        await reservations.create(account_id, order)
     await house.top_up(account_id, 1)
     first = await reservations.create(account_id, order)
     await reservations.cancel(first.id)
@@ -186,6 +195,23 @@ async def test_bad_orders_are_refused(reservations: Reservations, account_id: st
 async def test_nobody_reserves_for_the_account_without_an_owner(reservations: Reservations) -> None:
     with pytest.raises(Forbidden):
         await reservations.create("acct_system", ReservationOrder(1))
+
+
+async def test_a_hold_that_ends_while_it_is_confirmed_is_not_charged(
+    house: House, reservations: Reservations, account_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await reservations.create(account_id, ReservationOrder(300))
+    extend = house.ledger.extend
+
+    async def too_late(*args: Any) -> Any:
+        await house.ledger.release(account_id, made.call_id, b"{}")
+        return await extend(*args)
+
+    monkeypatch.setattr(house.ledger, "extend", too_late)
+    with pytest.raises(Conflict) as caught:
+        await reservations.confirm(made.id, 10)
+    assert caught.value.code == "reservation_cancelled"
+    assert await figures(house, account_id) == (1000, 0)
 
 
 @pytest.mark.parametrize("forgotten", [False, True])
