@@ -44,6 +44,7 @@ MOUNTSEA_PATHS = {
     "/chat/v1/responses": "/v1/responses",
     "/chat/responses": "/v1/responses",
 }
+MOUNTSEA_PATHS |= {f"/compat/mountsea{path}": known for path, known in MOUNTSEA_PATHS.items()}
 
 
 class Routes:

@@ -82,9 +82,10 @@ def test_every_answer_names_its_call(farebox: Installation) -> None:
 def test_a_call_on_an_alias_is_one_of_the_model(farebox: Installation) -> None:
     one = holder(farebox)
     body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": "hi"}], "mock": {"chunks": 2}}
-    answer = ask(farebox, "POST", "/chat/v1/chat/completions", x_api_key=one.key, body=body)
-    assert answer.status == 200
-    assert answer.text.rstrip().endswith("data: [DONE]")
+    for path in ("/chat/v1/chat/completions", "/compat/mountsea/chat/chat/completions"):
+        answer = ask(farebox, "POST", path, x_api_key=one.key, body=body)
+        assert answer.status == 200
+        assert answer.text.rstrip().endswith("data: [DONE]")
     assert ask(farebox, "GET", "/chat/v1/chat/completions", x_api_key=one.key).status == 405
     assert ask(farebox, "POST", "/chat/v1/embeddings", x_api_key=one.key, body=body).status == 404
 
@@ -144,3 +145,18 @@ def test_two_accounts_may_have_one_name_outside(farebox: Installation) -> None:
     names = {str(farebox.command("account", "show", account["id"])["name"]) for account in made}
     assert len(names) == 3
     assert {"Kim", "Kim (kim-2)"} <= names
+
+
+def test_a_deduction_that_was_refused_stays_so_under_its_key(farebox: Installation) -> None:
+    one = holder(farebox, MICRO)
+
+    def deduct(key: str) -> Answer:
+        body = {"accountId": one.id, "amount": 2}
+        headers = {"Idempotency-Key": key}
+        path = "/v1/accounts/credits/deduct"
+        return ask(farebox, "POST", path, x_api_key=ADMIN_TOKEN, body=body, headers=headers)
+
+    assert deduct("first").data(402)["code"] == "insufficient_credits"
+    farebox.command("topup", one.name, "5", "--key", "more")
+    assert deduct("first").data(402)["code"] == "insufficient_credits"
+    assert deduct("second").data()["balance"] == 4
