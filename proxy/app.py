@@ -52,7 +52,7 @@ from proxy.surfaces.building import open_surfaces
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from proxy.config import Config
     from proxy.sql.database import Database
@@ -228,15 +228,28 @@ async def _reaper(start: Start) -> None:
             prices=ModelPrices.of(config),
         )
         tasks.every("reaper", config.credits.sweep_s, sweep)
-        tasks.every("grants", GRANTS_SWEEP_S, desk.grants.sweep)
-        tasks.spawn("first reconciliation", desk.reconciler.begin())
-        tasks.every("reconciliation", RECONCILE_S, desk.reconciler.sweep)
+        reconcile = _patient(desk.reconciler.sweep)
+        tasks.every("grants", GRANTS_SWEEP_S, _patient(desk.grants.sweep))
+        tasks.spawn("first reconciliation", reconcile())
+        tasks.every("reconciliation", RECONCILE_S, reconcile)
         tasks.every("metrics", METRICS_FLUSH_S, _flusher(metrics))
         _settle_memory()
         _say_ready()
         await stop.wait()
         await tasks.close()
         metrics.flush()
+
+
+def _patient(step: Callable[[], Awaitable[object]]) -> Callable[[], Coroutine[object, object, None]]:
+    """A step that leaves it to the next round where a store is away."""
+
+    async def step_or_wait() -> None:
+        try:
+            await step()
+        except Unavailable as error:
+            log.warning("put off: %s", error.message)
+
+    return step_or_wait
 
 
 async def _operator(start: Start) -> None:

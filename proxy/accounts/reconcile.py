@@ -6,7 +6,6 @@ ledger or the entries in SQL already have becomes the row's answer, what it neve
 closed with the reason. Reports of usage and reservations are closed likewise. Any number of sweeps may run at once.
 """
 
-import contextlib
 import logging
 from dataclasses import dataclass
 
@@ -37,11 +36,6 @@ class Reconciler:
         self._journal = journal
         self._recorded = recorded
         self._reservations = reservations
-
-    async def begin(self) -> None:
-        """The round at the start of a process; a store that is away is left to the next one."""
-        with contextlib.suppress(Unavailable):
-            await self.sweep()
 
     async def sweep(self, older_than_ms: int = OLDER_THAN_MS) -> Reconciled:
         """One round over everything that is pending. Raises Unavailable when SQL is away."""

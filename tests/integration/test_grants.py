@@ -77,6 +77,7 @@ async def test_soonest_expiry_burns_first_then_priority_then_bought_credits(hous
             taken -= part
             expected[number] = (key, remaining - part)
         assert await left(house, account_id) == {key: (rest, "live" if rest else "used") for key, rest in expected}
+    assert await house.grants.remaining(account_id) == 0
     assert await posted(house, account_id) == 1400 - 540
     await check_audit(house)
     await house.record_all()
@@ -262,6 +263,7 @@ async def test_after_a_rebuild_the_grants_are_as_they_were(house: House, build: 
     await spend(house, account_id, 20)
     await house.record_all()
     before = await left(house, account_id)
+    assert await house.grants.remaining(account_id) == 150
     assert before == {"k0": (0, "used"), "k1": (50, "live"), "k2": (0, "revoked"), "k3": (100, "live")}
     await house.redis.execute("FLUSHALL")
     result = await Rebuild(house.redis, house.scripts, house.database, house.partitions).run()
