@@ -16,7 +16,8 @@ USER = "user"
 MANAGER = "manager"
 
 _BASE62 = string.ascii_letters + string.digits
-_USER_KEY = re.compile(rb"sk-fb-[A-Za-z0-9]{43}")
+_USER_PREFIX = b"sk-fb-"
+_USER_KEY_BYTES = len(_USER_PREFIX) + 43
 _MANAGER_KEY = re.compile(rb"sk_mg_[0-9a-f]{64}")
 _SHOWN = 10
 _MIN_PEPPER_BYTES = 16
@@ -32,8 +33,8 @@ def new_key(kind: str = USER) -> str:
 
 def kind_of(key: bytes) -> str | None:
     """`user` or `manager` by the key's shape; None for what cannot be a key of ours (no store needs to be asked)."""
-    if _USER_KEY.fullmatch(key):
-        return USER
+    if len(key) == _USER_KEY_BYTES and key.startswith(_USER_PREFIX) and key[len(_USER_PREFIX) :].isalnum():
+        return USER  # of bytes, only ASCII letters and digits are alphanumeric
     if _MANAGER_KEY.fullmatch(key):
         return MANAGER
     return None
