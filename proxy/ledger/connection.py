@@ -139,9 +139,13 @@ class RedisConnection:
 
         Raises RedisUnavailable (not sent), RedisAmbiguous (sent, no reply) or ScriptRefused (an error reply).
         """
+        return self.send(encode(args))
+
+    def send(self, command: bytes) -> asyncio.Future[Any]:
+        """As `execute`, for a command that is encoded already."""
         if self._link is None:
             raise RedisUnavailable("The credit store cannot be reached.")
-        return self._link.send(encode(args))
+        return self._link.send(command)
 
     async def close(self) -> None:
         """Closes the connection; what still waits fails."""

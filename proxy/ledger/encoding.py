@@ -34,7 +34,7 @@ from proxy.core.outcomes import (
     Standing,
     UnknownAccount,
 )
-from proxy.ledger.keys import Partition, check_id
+from proxy.ledger.keys import Partition
 
 # The letters of the kinds of limits; see lua/parts/formats.lua.
 LETTERS = {
@@ -49,7 +49,6 @@ LETTERS = {
 MAX_SCOPE_BYTES = 512
 MAX_TEXT_BYTES = 2_000  # actor, reason, idempotency key
 MAX_RECORD_BYTES = 64 * 1024
-MAX_CACHED_LIMITS = 100  # of one account: its keys and models with limits of their own
 
 LIMIT_ROW = Struct("<cq")
 HOLD_NUMBERS = Struct("<qqqq")  # version, amount, tokens, lease
@@ -74,33 +73,6 @@ def check_text(value: str | bytes, name: str, most_bytes: int = MAX_TEXT_BYTES) 
     if len(encoded) > most_bytes:
         raise ValueError(f"{name} is longer than {most_bytes} bytes")
     return encoded
-
-
-class Place:
-    """Where an account's calls are held: the keys that are the same for all of them, worked out once."""
-
-    __slots__ = ("_account_id", "_limits", "_partition", "account", "deadlines", "epoch", "holds", "stream")
-
-    def __init__(self, partition: Partition, account_id: str) -> None:
-        """Raises ValueError where the account's id is none."""
-        self._partition = partition
-        self._account_id = check_id(account_id, "account_id")
-        self._limits: dict[tuple[Limit, ...], tuple[tuple[bytes, ...], bytes]] = {}
-        self.deadlines, self.epoch, self.stream = partition.deadlines, partition.epoch, partition.stream
-        self.account = partition.account(account_id)
-        self.holds = partition.hold("")
-
-    def limits(self, limits: tuple[Limit, ...]) -> tuple[tuple[bytes, ...], bytes]:
-        """The keys of a hold's limits, and their kinds and ceilings packed. Raises ValueError."""
-        encoded = self._limits.get(limits)
-        if encoded is None:
-            encoded = encode_limits(self._partition, self._account_id, limits)
-            if (
-                len(self._limits) >= MAX_CACHED_LIMITS
-            ):  # limits were changed often: the old ones are not asked for again
-                self._limits.clear()
-            self._limits[limits] = encoded
-        return encoded
 
 
 def encode_limits(partition: Partition, account_id: str, limits: tuple[Limit, ...]) -> tuple[tuple[bytes, ...], bytes]:

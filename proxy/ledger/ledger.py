@@ -33,7 +33,6 @@ from proxy.ledger.encoding import (
     HOLD_NUMBERS,
     MAX_RECORD_BYTES,
     SETTLE_NUMBERS,
-    Place,
     Reply,
     check_amount,
     check_text,
@@ -42,6 +41,7 @@ from proxy.ledger.encoding import (
 )
 from proxy.ledger.errors import RedisAmbiguous
 from proxy.ledger.keys import Partition, check_id, partition_number
+from proxy.ledger.places import Place
 from proxy.ledger.scripts import ScriptRunner, load
 
 REPEAT_WITHIN_S = 0.95  # an admission is answered within a second, its one repeat included
@@ -84,6 +84,7 @@ class Ledger:
     def adopt(self, epoch: str) -> None:
         """Works under another epoch from now on: the one that SQL and Redis have agreed on after a rebuild."""
         self._epoch = check_id(epoch, "epoch").encode()
+        self._places.clear()
 
     def partition_of(self, account_id: str) -> Partition:
         """The partition that an account lives in."""
@@ -95,15 +96,14 @@ class Ledger:
         A lost reply is repeated once, since the call id makes that safe. Raises Conflict where the call id was used before
         for something else, or its hold has ended.
         """
-        keys, args = self._encode_hold(request)
-        script = load("hold")
+        script, command = load("hold"), self._encode_hold(request)
         give_up_at = monotonic() + REPEAT_WITHIN_S
         try:
-            reply = await self._runner.run(script, keys, args)
+            reply = await self._runner.send(script, command)
         except RedisAmbiguous:
             self.ambiguous_holds += 1
             await self._runner.ready(give_up_at - monotonic())
-            reply = await self._runner.run(script, keys, args)
+            reply = await self._runner.send(script, command)
         outcome = read_hold(request.limits, reply)
         if outcome is None:
             raise Conflict("A call with this id has already ended.")
@@ -147,9 +147,11 @@ class Ledger:
         """
         if not (0 <= charge_microcredits <= MAX_AMOUNT and 0 <= tokens <= MAX_AMOUNT) or len(record) > MAX_RECORD_BYTES:
             raise ValueError(f"charge and tokens are from 0 to 2^53-1, a record is at most {MAX_RECORD_BYTES} bytes")
-        numbers = SETTLE_NUMBERS.pack(charge_microcredits, tokens)
-        args = (self._epoch, call_id, account_id, numbers, record)
-        return read_ended(await self._run("settle", self._end_keys(account_id, call_id), args))
+        place = self._places.get(account_id) or self._place(account_id)
+        call = check_id(call_id, "call_id").encode()
+        hold, numbers = place.holds + call, SETTLE_NUMBERS.pack(charge_microcredits, tokens)
+        blanks = (len(hold), hold, len(call), call, len(numbers), numbers, len(record), record)
+        return read_ended(await self._runner.send(load("settle"), place.end("settle", 2) % blanks))
 
     async def release(self, account_id: str, call_id: str, record: bytes) -> Ended:
         """Ends the hold of a call that costs nothing; after an expiry, corrects its charge to zero once."""
@@ -261,23 +263,21 @@ class Ledger:
     def _run(self, name: str, keys: Sequence[bytes], args: Args) -> Awaitable[Reply]:
         return self._runner.run(load(name), keys, args)
 
-    def _encode_hold(self, request: HoldRequest) -> tuple[Sequence[bytes], Args]:
+    def _encode_hold(self, request: HoldRequest) -> bytes:
         account_id, call_id, amount, tokens, lease_ms, limits, version, draft = request
         place = self._places.get(account_id) or self._place(account_id)
-        limit_keys, ceilings = place.limits(limits)
         if not (0 <= version <= MAX_AMOUNT and 0 <= amount <= MAX_AMOUNT and 0 <= tokens <= MAX_AMOUNT):
             raise ValueError("version, amount and tokens are whole numbers from 0 to 2^53-1")
         if not 0 < lease_ms <= MAX_LEASE_MS or len(draft) > MAX_RECORD_BYTES:
             raise ValueError(f"a lease is from 1 to {MAX_LEASE_MS} ms, a draft at most {MAX_RECORD_BYTES} bytes")
-        hold = place.holds + check_id(call_id, "call_id").encode()
-        keys = (place.deadlines, place.epoch, place.account, hold, *limit_keys)
-        numbers = HOLD_NUMBERS.pack(version, amount, tokens, lease_ms)
-        return keys, (self._epoch, call_id, account_id, numbers, ceilings, draft)
+        call = check_id(call_id, "call_id").encode()
+        hold, numbers = place.holds + call, HOLD_NUMBERS.pack(version, amount, tokens, lease_ms)
+        return place.hold(limits) % (len(hold), hold, len(call), call, len(numbers), numbers, len(draft), draft)
 
     def _place(self, account_id: str) -> Place:
         if len(self._places) >= _MAX_PLACES:
             self._places.clear()
-        place = self._places[account_id] = Place(self.partition_of(account_id), account_id)
+        place = self._places[account_id] = Place(self.partition_of(account_id), account_id, self._epoch)
         return place
 
     def _hold_keys(self, account_id: str, call_id: str) -> tuple[bytes, ...]:

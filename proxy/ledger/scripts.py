@@ -44,6 +44,10 @@ class ScriptRunner(Protocol):
         """
         ...
 
+    async def send(self, script: Script, command: bytes) -> Any:
+        """The reply of a command that runs the script, encoded by whoever sends it (see places). Raises as `run`."""
+        ...
+
     async def ready(self, timeout_s: float) -> bool:
         """Waits until scripts can be sent; False when they cannot after `timeout_s` seconds."""
         ...
@@ -63,6 +67,15 @@ class RedisScripts:
         except ScriptMissing:
             await execute(b"SCRIPT", b"LOAD", script.text)
             return await execute(b"EVALSHA", script.sha, len(keys), *keys, *args)
+
+    async def send(self, script: Script, command: bytes) -> Any:
+        """See ScriptRunner."""
+        send = self._connection.send
+        try:
+            return await send(command)
+        except ScriptMissing:
+            await self._connection.execute(b"SCRIPT", b"LOAD", script.text)
+            return await send(command)
 
     async def ready(self, timeout_s: float) -> bool:
         """See ScriptRunner."""

@@ -47,6 +47,9 @@ class Mortal:
             return await self._store.run(script, keys, args)
         return await self._fate.meet(script.name, lambda: self._store.run(script, keys, args))
 
+    async def send(self, script: Script, command: bytes) -> Any:
+        return await self._fate.meet(script.name, lambda: self._store.send(script, command))
+
 
 class Fate:
     """Lets `writes` writes happen and kills before the next one; without a number it only writes down what happened."""

@@ -48,7 +48,10 @@ class BlockingRunner:
 
     def command(self, *args: Argument) -> Any:
         """One command, one reply; an error reply is raised."""
-        self._socket.sendall(encode(args))
+        return self._reply(encode(args))
+
+    def _reply(self, command: bytes) -> Any:
+        self._socket.sendall(command)
         while (reply := self._reader.gets()) is Ellipsis:
             self._reader.feed(self._socket.recv(1 << 16))
         if isinstance(reply, Exception):
@@ -56,10 +59,13 @@ class BlockingRunner:
         return reply
 
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[Any]) -> Any:
+        return await self.send(script, encode((b"EVALSHA", script.sha, len(keys), *keys, *args)))
+
+    async def send(self, script: Script, command: bytes) -> Any:
         sha = self._loaded.get(script.sha)
         if sha is None:
             sha = self._loaded[script.sha] = self.command("SCRIPT", "LOAD", self._changed(script))
-        reply = self.command("EVALSHA", sha, len(keys), *keys, *args)
+        reply = self._reply(command.replace(script.sha, sha, 1))
         if self.lose_next:
             self.lose_next = False
             raise RedisAmbiguous
