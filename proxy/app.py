@@ -259,6 +259,7 @@ async def _operator(start: Start) -> None:
         raise ConfigError(msg)
     from proxy.admin.building import open_office  # noqa: PLC0415 - see the next line
     from proxy.admin.operator import Operator, serve_operators  # noqa: PLC0415 - prometheus-client must not be loaded earlier
+    from proxy.admin.webhook_sender import send_webhooks  # noqa: PLC0415 - no other role needs an HTTP client of this kind
 
     stop = _stop_signal()
     async with open_stores(config, stop) as stores:
@@ -271,7 +272,7 @@ async def _operator(start: Start) -> None:
         )
         tasks = Tasks()
         operator.start(tasks)
-        async with serve_operators(operator, sock):
+        async with send_webhooks(config.webhooks, stores.database, SystemClock()), serve_operators(operator, sock):
             _say_ready()
             await stop.wait()
         await tasks.close()

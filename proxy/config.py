@@ -20,6 +20,7 @@ from proxy.core.pricing import MARKUP_ONE_PPM
 from proxy.prices.book import Policy, PriceBook, Rules
 from proxy.prices.shipped import read_book
 from proxy.provider_config import SECRETS, Open, Provider, check_providers, check_routing, require_credentials
+from proxy.webhook_config import Webhooks, check_webhooks
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,6 +176,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     upstream: Upstream = Upstream()
     recorder: Recorder = Recorder()
     surfaces: Surfaces = Surfaces()
+    webhooks: Webhooks = Webhooks()
     logs: Logs = Logs()
     providers: dict[str, Provider] = {}
     aliases: dict[str, str | list[str]] = {}
@@ -275,10 +277,23 @@ def _refuse_unknown_entries(table: Mapping[Any, Any], entry: object, where: str)
             _refuse_unknown(value, entry, f"{where}.{name}.")
 
 
+_SECRETS = (
+    ("admin", "token"),
+    ("keys", "pepper"),
+    ("redis", "url"),
+    ("database", "url"),
+    ("webhooks", "secret"),
+    ("webhooks", "previous_secret"),
+)
+
+
 def _resolve_secrets(raw: dict[str, Any]) -> None:
-    for section, key in (("admin", "token"), ("keys", "pepper"), ("redis", "url"), ("database", "url")):
+    for section, key in _SECRETS:
         if section in raw and key in raw[section]:
             raw[section][key] = resolve_secret(raw[section][key], f"{section}.{key}")
+    urls = raw.get("webhooks", {}).get("urls")
+    if isinstance(urls, list):  # a receiver's URL may hold a secret of its own
+        raw["webhooks"]["urls"] = [resolve_secret(url, "webhooks.urls") for url in urls]
     for name, provider in raw.get("providers", {}).items():
         for key in SECRETS & provider.keys():
             where = f"providers.{name}.{key}"
@@ -338,6 +353,7 @@ def _check(config: Config) -> None:
     if not 1 <= config.credits.background_lease_s <= 86_400:
         msg = "credits.background_lease_s must be between 1 and 86400 seconds"
         raise ConfigError(msg)
+    check_webhooks(config.webhooks)
     check_providers(config.providers)
     check_routing(config.providers, config.aliases, config.open)
     config.price_book()

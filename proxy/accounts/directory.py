@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 Changes = Mapping[str, object]
-_CHANGEABLE = frozenset({"name", "limits", "markup_ppm", "metadata"})
+_CHANGEABLE = frozenset({"name", "limits", "markup_ppm", "metadata", "low_balance_microcredits"})
 _ORDERS = {
     "-created_at": "search_accounts_newest",
     "created_at": "search_accounts_oldest",
@@ -132,7 +132,7 @@ class Directory(ApiKeys):
         return await self._set_status(reference, ACTIVE, "account.resume")
 
     async def update_account(self, reference: str, changes: Changes | Callable[[Account], Changes]) -> Account:
-        """Changes what is named (name, limits, markup_ppm, metadata); it holds from the next call on.
+        """Changes what is named (name, limits, markup_ppm, metadata, low_balance_microcredits); it holds from the next call on.
 
         `changes` may be made of the account as it stands. Nothing to change changes nothing.
         Raises NotFound, InvalidRequest, Conflict (name taken, account closed).
@@ -210,4 +210,5 @@ def shown_account(account: Account) -> dict[str, object]:
         "limits": dict(account.limits),
         "markup_ppm": account.markup_ppm,
         "metadata": dict(account.metadata),
+        "low_balance_microcredits": account.low_balance_microcredits,
     }

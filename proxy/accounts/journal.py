@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.accounts.announce import AccountLedger, announce
+from proxy.accounts.audit_log import STEP_OF_OPERATION, Change, row_of
 from proxy.accounts.holding import insufficient
 from proxy.accounts.operations import (
     APPLIED,
@@ -110,8 +111,24 @@ class Journal:
             "call_id": wanted.call_id,
             "grant_id": wanted.grant_id,
         }
-        await self.database.transaction(("insert_operation", [row]), *more)
+        await self.database.transaction(("insert_operation", [row]), *more, *self._logged(wanted, row))
         return await self.agreed(wanted)
+
+    def _logged(self, wanted: Wanted, row: Params) -> tuple[Step, ...]:
+        """The row of the log of changes; none for what the program does by itself."""
+        if wanted.idempotency_key.startswith(OWN_KEYS):
+            return ()
+        after = {
+            "amount_microcredits": wanted.amount_microcredits,
+            "operation_id": row["operation_id"],
+            "idempotency_key": wanted.idempotency_key,
+            "call_id": wanted.call_id,
+            "grant_id": wanted.grant_id,
+            "reason": wanted.reason,
+        }
+        change = Change(wanted.actor or "system", f"credit.{wanted.kind}", wanted.account_id, None, after)
+        logged = {**row_of(change, self.clock.now_ms()), "operation_id": row["operation_id"]}
+        return ((STEP_OF_OPERATION, [logged]),)
 
     async def agreed(self, wanted: Wanted) -> Row:
         """The row of the wanted key, as it is stored. Raises Conflict where it is another request's."""

@@ -8,6 +8,7 @@ from proxy.accounts.keys import MANAGER, USER
 from proxy.accounts.limits import dump_limits
 from proxy.accounts.reach import dump_networks, dump_paths
 from proxy.core.errors import InvalidRequest
+from proxy.core.money import MAX_AMOUNT
 from proxy.sql.database import Params, Row, integer, optional_integer, optional_text, text
 
 ACTIVE, SUSPENDED, CLOSED = "active", "suspended", "closed"
@@ -21,7 +22,8 @@ MAX_METADATA_VALUE = 500
 class Account:
     """An account as SQL has it. `limits` as `proxy.accounts.limits` describes; `markup_ppm` None: the configured one.
 
-    `status` is active, suspended or closed; `metadata` are the administrators' own notes, which Farebox never reads.
+    `status` is active, suspended or closed; `metadata` are the administrators' own notes, which Farebox never reads. A balance
+    that falls to `low_balance_microcredits` is told by webhook.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Account:
     created_at: int
     closed_at: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    low_balance_microcredits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,15 @@ def checked_markup(markup_ppm: int | None) -> int | None:
     return markup_ppm
 
 
+def checked_threshold(microcredits: int | None) -> int | None:
+    """A balance that is low, or None where none is. Raises InvalidRequest."""
+    if microcredits is not None and not 0 <= microcredits <= MAX_AMOUNT:
+        raise InvalidRequest(
+            f"the low balance must be between 0 and {MAX_AMOUNT} microcredits", param="low_balance_microcredits"
+        )
+    return microcredits
+
+
 def dump_metadata(metadata: Mapping[str, str] | None) -> str:
     """Notes as the JSON text that is stored. Raises InvalidRequest."""
     notes = dict(metadata or {})
@@ -142,6 +154,7 @@ def account_row(account: Account) -> Params:
         "limits": dump_limits(account.limits, for_account=True),
         "markup_ppm": checked_markup(account.markup_ppm),
         "metadata": dump_metadata(account.metadata),
+        "low_balance_microcredits": checked_threshold(account.low_balance_microcredits),
     }
 
 
@@ -158,6 +171,7 @@ def read_account(row: Row) -> Account:
         created_at=integer(row, "created_at"),
         closed_at=closed_at,
         metadata=json.loads(text(row, "metadata")),
+        low_balance_microcredits=optional_integer(row, "low_balance_microcredits"),
     )
 
 

@@ -9,7 +9,7 @@ from proxy.accounts.directory import Account
 from proxy.admin.call import PageQuery
 from proxy.admin.shapes import AccountCeilings, Amount, Decimal, Name, credits_of, shown_account_limits
 from proxy.core.errors import InvalidRequest
-from proxy.core.money import parse_scaled
+from proxy.core.money import MAX_AMOUNT, parse_credits, parse_scaled
 from proxy.core.pricing import MARKUP_ONE_PPM
 
 Metadata = Annotated[dict[str, Annotated[str, Meta(max_length=500)]], Meta(max_length=50)]
@@ -17,7 +17,9 @@ Parting = Literal["cancel", "drain", "free"]
 
 
 class AccountView(msgspec.Struct, kw_only=True):
-    """An account. `markup` null: the configured one; `on_client_left` null: the provider's or the configured one."""
+    """An account. `markup` null: the configured one; `on_client_left` null: the provider's or the configured one; `low_balance_...` null:
+    nobody is told when the balance is low.
+    """
 
     id: str
     name: str
@@ -26,6 +28,8 @@ class AccountView(msgspec.Struct, kw_only=True):
     markup: str | None
     on_client_left: Parting | None
     metadata: dict[str, str]
+    low_balance_microcredits: int | None
+    low_balance_credits: str | None
     created_at: int
     closed_at: int | None
 
@@ -72,13 +76,17 @@ class NewAccount(Amount, kw_only=True, forbid_unknown_fields=True):
 
 
 class AccountChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What is to be changed; `limits` and `metadata` replace what is there. `markup` needs the role finance."""
+    """What is to be changed; `limits` and `metadata` replace what is there. `markup` needs the role finance. A balance that falls to
+    `low_balance_microcredits` (or `low_balance_credits`; null: never) is told to the configured webhooks, once until it was above it.
+    """
 
     name: Name | UnsetType = UNSET
     limits: AccountCeilings | UnsetType = UNSET
     markup: Decimal | UnsetType | None = UNSET
     on_client_left: Parting | UnsetType | None = UNSET
     metadata: Metadata | UnsetType = UNSET
+    low_balance_microcredits: Annotated[int, Meta(ge=0, le=MAX_AMOUNT)] | UnsetType | None = UNSET
+    low_balance_credits: Decimal | UnsetType | None = UNSET
 
 
 class Closing(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -97,6 +105,23 @@ def markup_ppm(markup: str | None) -> int | None:
         raise InvalidRequest(f"markup: {error}", param="markup") from error
 
 
+def low_balance(change: AccountChange) -> int | UnsetType | None:
+    """The threshold in microcredits, in whichever unit it was given; UNSET where in none. Raises InvalidRequest."""
+    if change.low_balance_credits is UNSET:
+        return change.low_balance_microcredits
+    if change.low_balance_microcredits is not UNSET:
+        raise InvalidRequest(
+            "give the low balance either as low_balance_microcredits or as low_balance_credits",
+            param="low_balance_microcredits",
+        )
+    if not isinstance(change.low_balance_credits, str):
+        return None
+    try:
+        return parse_credits(change.low_balance_credits)
+    except ValueError as error:
+        raise InvalidRequest(str(error), param="low_balance_credits") from error
+
+
 def shown(account: Account) -> AccountView:
     """An account as the API shows it."""
     parting = account.limits.get("on_client_left")
@@ -110,6 +135,10 @@ def shown(account: Account) -> AccountView:
         else credits_of(account.markup_ppm),  # a millionth is a microcredit's share
         on_client_left=msgspec.convert(parting, Parting | None),
         metadata=dict(account.metadata),
+        low_balance_microcredits=account.low_balance_microcredits,
+        low_balance_credits=None
+        if account.low_balance_microcredits is None
+        else credits_of(account.low_balance_microcredits),
         created_at=account.created_at,
         closed_at=account.closed_at,
     )

@@ -15,6 +15,7 @@ from proxy.admin.account_shapes import (
     BalanceView,
     Closing,
     NewAccount,
+    low_balance,
     markup_ppm,
     shown,
 )
@@ -95,6 +96,8 @@ async def change_account(call: Call) -> AccountView:
         found = {name: value for name in ("name", "metadata") if (value := getattr(change, name)) is not UNSET}
         if change.markup is not UNSET:
             found["markup_ppm"] = markup_ppm(change.markup)
+        if (threshold := low_balance(change)) is not UNSET:
+            found["low_balance_microcredits"] = threshold
         if change.limits is not UNSET or change.on_client_left is not UNSET:
             found["limits"] = _limits(account, change)
         return found

@@ -20,6 +20,7 @@ _PARTS = {
     "key": "The API key's id (not the key).",
     "administrator": "The administrator's id or name.",
     "call": "The call's id.",
+    "delivery": "The delivery's id.",
 }
 _ALWAYS = ((401, "invalid_credential"), (403, "forbidden_role"), (503, "unavailable"))
 _RIGHTS = {"read": "any role", "operate": "the role operate", "finance": "the role finance", "root": "the root token"}

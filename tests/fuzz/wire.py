@@ -402,12 +402,13 @@ class Client:
         task = self._task
         assert task is not None
         loop: Any = self._loop
-        asyncio._set_running_loop(loop)
-        try:
-            while loop._ready:
-                loop._run_once()  # ten times quicker than starting the loop for each piece
-        finally:
-            asyncio._set_running_loop(None)
+        if loop._ready:
+            asyncio._set_running_loop(loop)
+            try:
+                while loop._ready:
+                    loop._run_once()  # ten times quicker than starting the loop for each piece
+            finally:
+                asyncio._set_running_loop(None)
         if task.done():
             error = task.exception()
             assert error is None or isinstance(error, ClientLeft), error

@@ -23,6 +23,7 @@ LAYERS = [
 CROSS_CUTTING = {
     "config",
     "provider_config",
+    "webhook_config",
     "metrics",
     "logs",
     "tasks",
@@ -42,6 +43,7 @@ NEIGHBOURS = {
     ("supervisor", "lifeline"),
     ("embedded", "lifeline"),
     ("config", "provider_config"),
+    ("config", "webhook_config"),
     ("config", "prices"),
 }
 IMPURE = {

@@ -61,7 +61,9 @@ UPDATE accounts SET status = :status WHERE id = :id;
 UPDATE accounts SET status = 'suspended', closed_at = :closed_at WHERE id = :id;
 
 -- name: update_account
-UPDATE accounts SET name = :name, limits = :limits, markup_ppm = :markup_ppm, metadata = :metadata WHERE id = :id;
+UPDATE accounts SET name = :name, limits = :limits, markup_ppm = :markup_ppm, metadata = :metadata,
+    low_balance_microcredits = :low_balance_microcredits
+WHERE id = :id;
 
 -- Refused (no row) where the account has `most` keys of the kind that are active and not yet expired.
 -- name: insert_key_within
