@@ -1,10 +1,10 @@
 """The recorder moves the ledger's events from Redis' streams to SQL: every event once, whatever dies in between.
 
-A batch is one commit: usage records (a correction overrides the record that it corrects, in whichever order they come) and
-ledger entries. Only then is it acknowledged, and what is acknowledged may be trimmed. A repeat changes nothing in SQL, so
-any number of recorders may run, and each takes over what a dead one left. An event that SQL refuses does not stop those
-behind it: the batch is halved until the event stands alone, its ledger entry is kept if that much is good, and the event
-goes to the dead-letter stream with the reason. While SQL or Redis is away nothing is acknowledged and the lag grows.
+A batch is one commit: usage records (a correction overrides the record that it corrects, in whichever order they come), their
+sums and ledger entries. Only then is it acknowledged, and what is acknowledged may be trimmed. A repeat changes nothing in
+SQL, so any number of recorders may run, and each takes over what a dead one left. An event that SQL refuses does not stop
+those behind it: the batch is halved until the event stands alone, its ledger entry is kept if that much is good, and the
+event goes to the dead-letter stream with the reason. While SQL or Redis is away nothing is acknowledged and the lag grows.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from proxy.ledger.errors import ScriptRefused
 from proxy.ledger.keys import Partition
 from proxy.records.events import BadEvent, Event, read_event
 from proxy.records.streams import Delivered, Streams
+from proxy.records.sums import steps
 from proxy.sql.database import Database, RowRefused
 
 log = logging.getLogger("farebox.recorder")
@@ -161,7 +162,7 @@ class Recorder:
     async def _write(self, events: Sequence[Event]) -> None:
         usage = [row for event in events if (row := event.usage_row()) is not None]
         ledger = [row for event in events if (row := event.ledger_row()) is not None]
-        await self._database.transaction(("upsert_usage_record", usage), ("insert_ledger_entry", ledger))
+        await self._database.transaction(*steps(usage), ("insert_ledger_entry", ledger))
 
     async def _save_money(self, refused: Good, reason: str) -> Bad:
         """The ledger entry of an event whose record is refused, so that the balance in SQL stays right."""

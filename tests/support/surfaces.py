@@ -19,6 +19,8 @@ from urllib.parse import quote
 from proxy.accounts.directory import KeySettings
 from proxy.accounts.maintenance import switch
 from proxy.accounts.topups import Credit
+from proxy.records.sums import steps
+from proxy.sql.statements import load_queries
 from tests.support.books import is_quiet, stores_of
 from tests.support.installation import MODEL, Installation
 
@@ -194,9 +196,10 @@ def remember(farebox: Installation, account_id: str, key_id: str = "key_past", *
         "tags": "{}",
         **columns,
     }
-    names = ", ".join(row)
+    queries = load_queries()
     with closing(sqlite3.connect(farebox.directory / "state" / "farebox.db", timeout=10)) as database, database:
-        database.execute(f"INSERT INTO usage_records ({names}) VALUES ({', '.join('?' * len(row))})", [*row.values()])
+        for query, rows in steps([{"cached_tokens": None} | row]):
+            database.executemany(queries[query], rows)
     return str(row["call_id"])
 
 
