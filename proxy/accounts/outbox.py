@@ -134,11 +134,6 @@ class Outbox:
         )
         return await self.delivery(delivery_id)
 
-    async def waiting(self) -> int:
-        """How many deliveries are still to be made."""
-        row = await self._database.fetch_one("count_waiting_deliveries")
-        return integer(row, "waiting") if row is not None else 0
-
 
 def _delivery(row: Row) -> Delivery:
     return Delivery(

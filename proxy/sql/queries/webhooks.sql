@@ -90,6 +90,3 @@ WHERE d.id = :id;
 UPDATE webhook_deliveries SET status = 'pending', attempts = 0, due_at = :now, lease = '', leased_until = 0,
     delivered_at = NULL
 WHERE id = :id;
-
--- name: count_waiting_deliveries
-SELECT COUNT(*) AS waiting FROM webhook_deliveries WHERE status = 'pending';
