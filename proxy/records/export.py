@@ -15,12 +15,16 @@ from typing import Literal
 
 from proxy.core.money import format_credits
 from proxy.core.records import LedgerEntry, UsageRecord
+from proxy.records.queries import usage_record
+from proxy.sql.database import Row
 
 Record = UsageRecord | LedgerEntry
 Cell = str | int | bool | None
 Kind = Literal["text", "integer", "boolean", "instant", "credits", "json"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - full-width signs count as well
+
+_SKIPPED = " \u00a0\u3000\ufeff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,11 @@ ENTRY_COLUMNS = _columns(
 )
 
 
+def record_of(row: Row, columns: tuple[Column, ...]) -> Record:
+    """A row of either table."""
+    return usage_record(row) if columns is USAGE_COLUMNS else LedgerEntry(**row)  # type: ignore[arg-type]  # as in queries
+
+
 def cells(record: Record, columns: Iterable[Column]) -> list[Cell]:
     """The cells of one row, JSON as text."""
     return [_cell(getattr(record, column.source), column.kind) for column in columns]
@@ -81,8 +90,9 @@ def json_lines(records: Iterable[Record]) -> str:
 
 
 def safe_cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """A text that no spreadsheet takes for a formula, also not behind spaces; without NUL."""
+    clean = text.replace("\0", "\ufffd")
+    return f"'{clean}" if clean.lstrip(_SKIPPED).startswith(_FORMULA) else clean
 
 
 def _csv(rows: Iterable[Iterable[str | int]]) -> str:

@@ -1,6 +1,7 @@
 """Usage records and ledger entries as a Parquet file, by way of pyarrow (`pip install "farebox[parquet]"`), a row group at a time.
 
-Integers are int64, instants of `time` timestamps in UTC, `credits` an exact decimal; `usage` and `tags` are JSON texts.
+The columns are those of the CSV file (proxy/records/export.py). Integers are int64, `time` is a timestamp in UTC, `credits` an
+exact decimal; `usage` and `tags` are JSON texts. Memory is that of one row group.
 """
 
 from collections.abc import Iterable
@@ -10,25 +11,25 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 from proxy.core.errors import ConfigError
-from proxy.records.export import Cell, Column, Record, cells
+from proxy.records.export import Cell, Column, Kind, Record, cells
 
 ROW_GROUP = 20_000
 
 
 class ParquetFile:
-    """A file that is written while the block runs; whole when it ends well."""
+    """A file that is written while the block runs; whole when the block ends well."""
 
     def __init__(self, path: Path, columns: tuple[Column, ...]) -> None:
         """Raises ConfigError where pyarrow is not installed."""
         self._arrow, parquet = _pyarrow()
         self._columns = columns
+        self._schema = self._arrow.schema([(column.name, _type(self._arrow, column.kind)) for column in columns])
         names = [column.name for column in columns]
         # An instant is made of the integer that it comes from.
         self._places = [
             names.index(one.source) if one.kind == "instant" else place for place, one in enumerate(columns)
         ]
         self._waiting: list[list[Cell]] = []
-        self._schema = self._arrow.schema([(column.name, _type(self._arrow, column)) for column in columns])
         self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
 
     def __enter__(self) -> Self:
@@ -52,7 +53,7 @@ class ParquetFile:
             return
         rows, self._waiting = self._waiting, []
         arrays = [
-            self._arrow.array([_value(row[place], column) for row in rows], self._schema.field(column.name).type)
+            self._arrow.array([_value(row[place], column.kind) for row in rows], self._schema.field(column.name).type)
             for column, place in zip(self._columns, self._places, strict=True)
         ]
         self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
@@ -69,15 +70,15 @@ def _pyarrow() -> tuple[ModuleType, ModuleType]:
     return pa, parquet
 
 
-def _type(arrow: ModuleType, column: Column) -> Any:
+def _type(arrow: ModuleType, kind: Kind) -> Any:
     types = {
         "integer": arrow.int64(),
         "boolean": arrow.bool_(),
         "instant": arrow.timestamp("ms", tz="UTC"),
         "credits": arrow.decimal128(22, 6),
     }
-    return types.get(column.kind, arrow.string())
+    return types.get(kind, arrow.string())
 
 
-def _value(cell: Cell, column: Column) -> object:
-    return Decimal(str(cell)) if column.kind == "credits" else cell
+def _value(cell: Cell, kind: Kind) -> object:
+    return Decimal(str(cell)) if kind == "credits" else cell
