@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.figures import Figures, Round, load_figures, megabytes, memory_figures
 from bench.generator import Exchange, LoadFailedError, Target, learn_exchange, run_load
 from bench.ledger import measure_scripts
-from bench.names import DIRECT, LEDGER, OURS, OURS_WITH_TWO_WORKERS
+from bench.names import DIRECT, LEDGER, OURS, OURS_IN_PART, OURS_WITH_TWO_WORKERS
 from bench.native import build
 from bench.processes import (
     Cores,
@@ -56,7 +56,7 @@ class Plan:
         for scenario in self.scenarios:
             for subject in (*self.subjects[turn:], *self.subjects[:turn]):
                 if (subject != DIRECT or scenario.direct) and (
-                    subject != OURS_WITH_TWO_WORKERS or scenario.two_workers
+                    subject not in {OURS_WITH_TWO_WORKERS, OURS_IN_PART} or scenario.two_workers
                 ):
                     yield scenario, subject
 

@@ -6,3 +6,7 @@ BARE = "aiohttp"
 OURS = "farebox"
 LEDGER = "ledger"  # a load on Redis alone, not a scenario of calls
 OURS_WITH_TWO_WORKERS = "farebox, 2 workers"
+OURS_IN_PART = (
+    "farebox, 1 worker on a third of a core"  # what two are compared with where two whole cores cannot be had
+)
+PART = 1 / 3  # of a core

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from bench.names import BARE, DIRECT, OURS, OURS_WITH_TWO_WORKERS, YARDSTICK
+from bench.names import BARE, DIRECT, OURS, OURS_IN_PART, OURS_WITH_TWO_WORKERS, YARDSTICK
 from bench.subjects.bare_aiohttp import bare_aiohttp
 from bench.subjects.base import Place, Running
 from bench.subjects.direct import direct
-from bench.subjects.farebox import farebox, farebox_with_two_workers
+from bench.subjects.farebox import farebox, farebox_in_part, farebox_with_two_workers
 from bench.subjects.nginx import nginx
 
 Subject = Callable[[Place], AbstractContextManager[Running]]
@@ -17,6 +17,7 @@ SUBJECTS: dict[str, Subject] = {
     YARDSTICK: nginx,
     BARE: bare_aiohttp,
     OURS: farebox,
+    OURS_IN_PART: farebox_in_part,
     OURS_WITH_TWO_WORKERS: farebox_with_two_workers,
 }
 

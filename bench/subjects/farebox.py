@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from bench.names import PART
 from bench.processes import (
     SubjectUnavailableError,
     command_line,
@@ -27,6 +28,7 @@ from bench.processes import (
     tail,
     wait_for_port,
 )
+from bench.quota import join, part_of_a_core
 from bench.scenarios import SCENARIOS
 from bench.subjects.base import Place, Running
 from bench.subjects.insight import look
@@ -79,16 +81,32 @@ def farebox(place: Place) -> AbstractContextManager[Running]:
 
 
 def farebox_with_two_workers(place: Place) -> AbstractContextManager[Running]:
-    """Run Farebox with two workers on two cores; raises SubjectUnavailableError where that leaves too few for the rest."""
+    """Run Farebox with two workers on two cores, or where that leaves too few for the rest on a third of the subject's core each.
+
+    Raises SubjectUnavailableError where neither can be had.
+    """
     if place.cores.second is None:
-        raise SubjectUnavailableError("it needs four cores, two for the workers and two for upstream, load and Redis")
+        return _farebox(place, (place.cores.subject, place.cores.subject), part=PART)
     return _farebox(place, (place.cores.subject, place.cores.second))
 
 
+def farebox_in_part(place: Place) -> AbstractContextManager[Running]:
+    """Run Farebox with one worker on a third of a core, which two on a third each are compared with."""
+    if place.cores.second is not None:
+        raise SubjectUnavailableError("there are cores enough to give two workers one each")
+    return _farebox(place, (place.cores.subject,), part=PART)
+
+
 @contextlib.contextmanager
-def _farebox(place: Place, cpus: tuple[int, ...]) -> Iterator[Running]:
-    """Run Farebox with a worker on each of these CPUs, and a Redis of its own."""
-    with redis_alone(place.directory) as (redis_port, redis_pid, redis_version):
+def _farebox(place: Place, cpus: tuple[int, ...], part: float | None = None) -> Iterator[Running]:
+    """Run Farebox with a worker on each of these CPUs (or on that part of it), and a Redis of its own."""
+    with contextlib.ExitStack() as stack:
+        groups = (
+            [stack.enter_context(part_of_a_core(part, f"{len(cpus)}-{number}")) for number in range(len(cpus))]
+            if part
+            else []
+        )
+        redis_port, redis_pid, redis_version = stack.enter_context(redis_alone(place.directory))
         port, admin_port = free_port(), free_port()
         configuration = place.directory / "farebox.toml"
         configuration.write_text(
@@ -109,6 +127,8 @@ def _farebox(place: Place, cpus: tuple[int, ...]) -> Iterator[Running]:
             workers, beside = _roles(process.pid)
             for worker, cpu in zip(workers, cpus, strict=True):
                 pin(worker, cpu)
+            for worker, group in zip(workers, groups, strict=bool(groups)):
+                join(group, worker)
             yield Running(
                 port=port,
                 workers=tuple(workers),
