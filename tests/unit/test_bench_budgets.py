@@ -37,7 +37,10 @@ def test_two_workers_are_compared_with_one() -> None:
     one = Round(
         {("farebox", "small"): {"calls_a_second": 3.0}, ("farebox, 2 workers", "small"): {"calls_a_second": 6.0}}
     )
-    assert verdict(one, "two workers on two cores / one on one").met == (True, True, True)
+    title = "two workers on two cores (or two thirds of one) / one on one (a third)"
+    assert verdict(one, title).met == (True, True, True)
+    one.figures["farebox, 1 worker on a third of a core", "small"] = {"calls_a_second": 3.5}
+    assert verdict(one, title).met == (True, False, False), "a third is compared with a third"
 
 
 def test_each_level_is_harder_than_the_one_before() -> None:
