@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,27 +19,18 @@ from proxy.cli.stores import using_database
 from proxy.config import Config
 from proxy.core.clock import SystemClock
 from proxy.core.errors import ConfigError
-from proxy.records.export import (
-    ENTRY_COLUMNS,
-    USAGE_COLUMNS,
-    Column,
-    Record,
-    csv_head,
-    csv_lines,
-    json_lines,
-    record_of,
-)
+from proxy.records.exports import CSV, JSONL, lines
 from proxy.records.parquet import ParquetFile
 from proxy.records.queries import find_account_id
 from proxy.records.search import ENTRIES, FOREVER_MS, USAGE, Shelf, Wanted, slices
 from proxy.sql.database import Database
 
-_TABLES = {"usage": (USAGE, USAGE_COLUMNS), "ledger": (ENTRIES, ENTRY_COLUMNS)}
-CSV, JSONL, PARQUET = "csv", "jsonl", "parquet"
+_SHELVES = {"usage": USAGE, "ledger": ENTRIES}
+PARQUET = "parquet"
 
 
 @click.command()
-@click.argument("what", type=click.Choice(tuple(_TABLES)))
+@click.argument("what", type=click.Choice(tuple(_SHELVES)))
 @click.option("--format", "form", type=click.Choice((CSV, JSONL, PARQUET)), default=CSV, show_default=True)
 @click.option("--account", "reference", metavar="ACCOUNT", help="Only this account's; else everybody's.")
 @filter_options
@@ -61,46 +52,36 @@ def export(
             wanted = wanted_from(account_id, named)
             if wanted.to_at == FOREVER_MS:  # or the export of a busy installation would follow it for ever
                 wanted = replace(wanted, to_at=SystemClock().now_ms() + 1)
-            source = _rows(database, *_TABLES[what], wanted)
             if output is None:
-                await _text(source, _TABLES[what][1], form, None)
+                await _text(database, _SHELVES[what], wanted, form, None)
                 return
             with _whole(Path(output)) as path:
-                await (_parquet if form == PARQUET else _text)(source, _TABLES[what][1], form, path)
+                await (_parquet if form == PARQUET else _text)(database, _SHELVES[what], wanted, form, path)
 
     run_async(work())
 
 
-async def _rows(
-    database: Database, shelf: Shelf, columns: tuple[Column, ...], wanted: Wanted
-) -> AsyncIterator[list[Record]]:
-    """Everything that is wanted, and how much it is so far for those who watch."""
-    count = 0
-    with progress("rows") as shown:
-        async for rows in slices(database, shelf, wanted):
-            yield [record_of(row, columns) for row in rows]
-            count += len(rows)
-            shown(count)
-
-
-async def _text(source: AsyncIterator[list[Record]], columns: tuple[Column, ...], form: str, path: Path | None) -> None:
+async def _text(database: Database, shelf: Shelf, wanted: Wanted, form: str, path: Path | None) -> None:
     """CSV or JSON lines to a file, or to standard output."""
+    count, heading = 0, int(form == CSV)
     with contextlib.nullcontext(sys.stdout) if path is None else path.open("w", encoding="utf-8", newline="") as out:
-        if form == CSV:
-            out.write(csv_head(columns))
-        async for records in source:
-            out.write(csv_lines(records, columns) if form == CSV else json_lines(records))
+        with progress("rows") as shown:
+            async for piece in lines(database, shelf, wanted, form):
+                out.write(piece.decode())
+                count += piece.count(b"\n")
+                shown(count - heading)
         out.flush()
 
 
-async def _parquet(
-    source: AsyncIterator[list[Record]], columns: tuple[Column, ...], form: str, path: Path | None
-) -> None:
+async def _parquet(database: Database, shelf: Shelf, wanted: Wanted, form: str, path: Path | None) -> None:
     assert form == PARQUET
     assert path is not None
-    with ParquetFile(path, columns) as made:
-        async for records in source:
-            made.add(records)
+    count = 0
+    with ParquetFile(path, shelf) as made, progress("rows") as shown:
+        async for rows in slices(database, shelf, wanted):
+            made.add(rows)
+            count += len(rows)
+            shown(count)
 
 
 @contextlib.contextmanager
