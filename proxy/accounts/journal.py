@@ -95,9 +95,12 @@ class Journal:
     async def agree(self, wanted: Wanted, *more: Step, operation_id: str | None = None) -> Row:
         """The row of this idempotency key, whoever made it first; `more` is a part of its commit.
 
-        Raises Conflict (`idempotency_conflict`) where the key was used with another body, NotFound for an unknown account.
+        Raises Conflict (`idempotency_conflict`) where the key was used with another body, or where what is new would give
+        credits to a closed account (`account_closed`); NotFound for an unknown account.
         """
-        await check_account(self.database, wanted.account_id)
+        account = await check_account(self.database, wanted.account_id)
+        if wanted.kind in {TOPUP, GRANT} and await self.row(wanted.account_id, wanted.idempotency_key) is None:
+            check_open(account)
         row: Params = {
             "account_id": wanted.account_id,
             "idempotency_key": wanted.idempotency_key,
@@ -289,6 +292,12 @@ async def check_account(database: Database, account_id: str) -> Row:
     if account_id == SYSTEM_ACCOUNT:
         raise Forbidden("This account only carries usage without an owner; it has no credits.", code="system_account")
     return await known_account(database, account_id)
+
+
+def check_open(account: Row) -> None:
+    """Raises Conflict (`account_closed`) for an account that gets no credits any more."""
+    if account["closed_at"] is not None:
+        raise Conflict("The account is closed.", code="account_closed")
 
 
 async def known_account(database: Database, account_id: str) -> Row:

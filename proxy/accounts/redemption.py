@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from proxy.accounts.audit_log import STEP, STEP_OF_OPERATION, Change, row_of
 from proxy.accounts.grants import GrantOrder, check_later, check_priority, grant_wanted
 from proxy.accounts.journal import (
     GRANT,
@@ -19,6 +20,7 @@ from proxy.accounts.journal import (
     Wanted,
     check_account,
     check_amount_asked,
+    check_open,
     check_words,
     digest_of,
 )
@@ -93,17 +95,19 @@ class RedemptionCodes:
         self._database = journal.database
         self._hasher = hasher
 
-    async def create(self, order: CodeOrder) -> _NewCodes:
-        """New codes, in one commit. Raises InvalidRequest."""
+    async def create(self, order: CodeOrder, batch_id: str | None = None) -> _NewCodes:
+        """New codes, in one commit with its row in the log of changes. Raises InvalidRequest, and RowRefused where a batch
+        of this id was made before: its codes can never be shown again.
+        """
         now_ms = self._journal.clock.now_ms()
         _check(order, now_ms)
-        batch_id = new_id("batch")
+        batch_id = batch_id or new_id("batch")
         ends = [at for at in (order.expires_at, order.grant_expires_at) if at is not None]
         made: dict[str, Params] = {}
-        for _ in range(order.count):
+        for number in range(order.count):
             code = new_code()
             made[code] = {
-                "id": new_id("code"),
+                "id": f"code_{batch_id.removeprefix('batch_')}_{number:04d}",  # what makes a batch one that is made once
                 "batch_id": batch_id,
                 "digest": self._digest(code),
                 "prefix": code[: len(_PREFIX) + _SHOWN],
@@ -116,58 +120,84 @@ class RedemptionCodes:
                 "reason": order.reason,
                 "created_at": now_ms,
             }
-        await self._database.transaction(("insert_code", list(made.values())))
+        said = {"count": order.count, "amount_microcredits": order.amount_microcredits, "reason": order.reason}
+        change = Change(order.actor or "system", "codes.create", batch_id, None, said)
+        await self._database.transaction(("insert_code", list(made.values())), (STEP, [row_of(change, now_ms)]))
         unused = {"revoked_at": None, "account_id": None, "redeemed_at": None}
         return [NewCode(code, _code({**row, **unused}, now_ms)) for code, row in made.items()]
 
-    async def redeem(self, account_id: str, code: str) -> LedgerEntry:
+    async def redeem(self, account_id: str, code: str, actor: str = "redemption") -> LedgerEntry:
         """The ledger entry that the code makes; the same account is answered the same at every repeat.
 
         Raises NotFound (`code_not_found`, `account_not_found`), Conflict (`code_redeemed`: by another account,
         `code_expired`, `code_revoked`).
         """
-        await check_account(self._database, account_id)
+        account = await check_account(self._database, account_id)
         row = await self._database.fetch_one("code_by_digest", digest=self._digest(code))
         if row is None:
             raise NotFound("There is no such code.", code="code_not_found")
         now_ms = self._journal.clock.now_ms()
-        wanted, steps = self._claim(account_id, row, now_ms)
+        wanted, steps = self._claim(account_id, row, now_ms, actor)
         if row["account_id"] is None:
+            check_open(account)
             await self._database.transaction(*steps)
             row = await self._database.fetch_one("code_by_id", id=row["id"]) or row
         if row["account_id"] != account_id:
             raise _not_for(_code(row, now_ms))
         return entry_of(await self._journal.finish(await self._journal.agreed(wanted)))
 
-    async def list(self, *, limit: int = 100, before: RedemptionCode | None = None) -> _Codes:
-        """Newest first, at most `limit` (1000); `before` is the last one of the page before."""
+    async def list(
+        self,
+        *,
+        limit: int = 100,
+        before: RedemptionCode | None = None,
+        batch_id: str | None = None,
+        status: str | None = None,
+    ) -> _Codes:
+        """Newest first, at most `limit` (1000), of one batch or status where it is given; `before` is the last one of the
+        page before.
+        """
+        now_ms = self._journal.clock.now_ms()
         rows = await self._database.fetch(
             "list_codes",
             before_created_at=before.created_at if before else 2**62,
             before_id=before.id if before else "",
+            batch_id=batch_id,
+            status=status,
+            now_ms=now_ms,
             row_limit=max(0, min(limit, MAX_LISTED)),
         )
-        return [_code(row, self._journal.clock.now_ms()) for row in rows]
+        return [_code(row, now_ms) for row in rows]
 
-    async def revoke(self, code_id: str) -> RedemptionCode:
-        """Ends a code that nobody has redeemed. Raises NotFound (`code_not_found`), Conflict (`code_redeemed`)."""
-        now_ms = self._journal.clock.now_ms()
-        await self._database.execute("revoke_code", id=code_id, now_ms=now_ms)
+    async def code(self, code_id: str) -> RedemptionCode:
+        """One code by its id. Raises NotFound (`code_not_found`)."""
         row = await self._database.fetch_one("code_by_id", id=code_id)
         if row is None:
             raise NotFound("There is no such code.", code="code_not_found")
-        found = _code(row, now_ms)
+        return _code(row, self._journal.clock.now_ms())
+
+    async def revoke(self, code_id: str, actor: str = "system") -> RedemptionCode:
+        """Ends a code that nobody has redeemed; its row in the log of changes is written once.
+
+        Raises NotFound (`code_not_found`), Conflict (`code_redeemed`).
+        """
+        now_ms = self._journal.clock.now_ms()
+        change = row_of(Change(actor, "code.revoke", code_id, {"status": "active"}, {"status": "revoked"}), now_ms)
+        await self._database.transaction(
+            ("log_code_revoked", [change]), ("revoke_code", [{"id": code_id, "now_ms": now_ms}])
+        )
+        found = await self.code(code_id)
         if found.status == "redeemed":
             raise _not_for(found)
         return found
 
-    def _claim(self, account_id: str, code: Row, now_ms: int) -> tuple[Wanted, _Steps]:
+    def _claim(self, account_id: str, code: Row, now_ms: int, actor: str) -> tuple[Wanted, _Steps]:
         """The operation that a code stands for, and the one commit that claims the code for an account and begins it."""
         code_id, amount = text(code, "id"), integer(code, "amount_microcredits")
         key, operation_id = f"{OWN_KEYS}redeem:{code_id}", new_id("op")
         reason = text(code, "reason") or f"redemption code {text(code, 'prefix')}"
         order = GrantOrder(
-            amount, key, optional_integer(code, "grant_expires_at"), integer(code, "priority"), "redemption", reason
+            amount, key, optional_integer(code, "grant_expires_at"), integer(code, "priority"), actor, reason
         )
         wanted = Wanted(account_id, key, TOPUP, amount, digest_of(account_id, TOPUP, amount), order.actor, reason)
         steps: _Steps = [("claim_code", [{"id": code_id, "account_id": account_id, "now_ms": now_ms}])]
@@ -188,6 +218,9 @@ class RedemptionCodes:
         steps.append(("insert_operation_of_code", [operation]))
         if grant:
             steps.append(("insert_grant", [{**grant, "operation_id": operation_id, "created_at": now_ms}]))
+        said = {"amount_microcredits": amount, "operation_id": operation_id, "grant_id": wanted.grant_id}
+        change = Change(actor, "code.redeem", account_id, None, {"code_id": code_id, **said})
+        steps.append((STEP_OF_OPERATION, [{**row_of(change, now_ms), "operation_id": operation_id}]))
         return wanted, steps
 
     def _digest(self, code: str) -> str:

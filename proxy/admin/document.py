@@ -20,6 +20,8 @@ _PARTS = {
     "key": "The API key's id (not the key).",
     "administrator": "The administrator's id or name.",
     "call": "The call's id.",
+    "grant": "The grant's id.",
+    "code": "The redemption code's id (not the code).",
     "delivery": "The delivery's id.",
 }
 _ALWAYS = ((401, "invalid_credential"), (403, "forbidden_role"), (503, "unavailable"))
@@ -27,6 +29,7 @@ _RIGHTS = {"read": "any role", "operate": "the role operate", "finance": "the ro
 _SAID = {
     400: "The request is not valid.",
     401: "No credential, or one that is not valid.",
+    402: "The credits do not suffice.",
     403: "Not allowed: an account's API key, or a role that may not.",
     404: "There is no such thing.",
     408: "The body took too long to arrive.",

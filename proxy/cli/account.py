@@ -46,7 +46,7 @@ def create(config: Config, name: str, *, credit_text: str | None, limits: tuple[
         async with open_stores(config) as stores:
             made = await stores.directory.create_account(name, limits=changed_limits({}, limits))
             if amount is not None:
-                first = Credit(amount, f"first-{made.id}", actor="cli", reason="created with the account")
+                first = Credit(amount, f"first-{made.id}", actor=actor_here(), reason="created with the account")
                 await stores.topups.top_up(made.id, first)
             return made
 
@@ -99,6 +99,9 @@ def show(config: Config, reference: str, *, as_json: bool) -> None:
 @click.option("--markup", metavar="FACTOR", help=f"Charge is cost times this, as in 1.2; {NONE}: the configured one.")
 @click.option("--on-client-left", type=click.Choice((*PARTINGS, NONE)), help="What clients that hang up are charged.")
 @click.option(
+    "--low-balance", metavar="CREDITS", help=f"Tell by webhook when the balance falls to this; {NONE}: never."
+)
+@click.option(
     "--metadata", "notes", multiple=True, metavar="NAME=VALUE", help="Your own notes, all of them (repeatable)."
 )
 @json_option
@@ -111,6 +114,7 @@ def update(
     limits: tuple[str, ...],
     markup: str | None,
     on_client_left: str | None,
+    low_balance: str | None,
     notes: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -127,6 +131,8 @@ def update(
             found["limits"] = changed
         if markup is not None:
             found["markup_ppm"] = unless_none(markup, _markup)
+        if low_balance is not None:
+            found["low_balance_microcredits"] = unless_none(low_balance, amount_from)
         if notes:
             found["metadata"] = pairs_from(notes, "a note")
         if not found:
@@ -203,6 +209,8 @@ def _fields(shown: Account) -> dict[str, object]:
     }
     if shown.markup_ppm is not None:
         fields["markup"] = format_credits(shown.markup_ppm)
+    if shown.low_balance_microcredits is not None:
+        fields["low balance"] = format_credits(shown.low_balance_microcredits)
     if shown.metadata:
         fields["metadata"] = ", ".join(f"{name}={value}" for name, value in shown.metadata.items())
     if shown.closed_at is not None:

@@ -1,13 +1,10 @@
 """`farebox audit` proves the promise of conservation; `farebox rebuild` restores Redis from the database."""
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 import click
 
-from proxy.cli.context import json_option, print_fields, print_json, print_table, run_async, with_config
+from proxy.cli.context import json_option, print_fields, print_json, print_table, progress, run_async, with_config
 from proxy.cli.stores import open_stores, partitions_of, using_database, using_redis
 from proxy.config import Config
 from proxy.core.money import format_credits
@@ -26,8 +23,8 @@ def audit(config: Config, *, reference: str | None, as_json: bool) -> int:
 
     async def work() -> AuditReport:
         async with open_stores(config) as stores:
-            with _progress("accounts audited") as progress:
-                auditor = Audit(stores.ledger, stores.redis, stores.database, progress=progress)
+            with progress("accounts audited") as shown:
+                auditor = Audit(stores.ledger, stores.redis, stores.database, progress=shown)
                 if reference is None:
                     return await auditor.run()
                 return await auditor.account(await find_account_id(stores.database, reference))
@@ -51,9 +48,9 @@ def rebuild(config: Config, *, force: bool, as_json: bool) -> int:
 
     async def work() -> Rebuilt:
         async with using_database(config) as database, using_redis(config) as redis:
-            with _progress("accounts restored") as progress:
+            with progress("accounts restored") as shown:
                 partitions = partitions_of(config)
-                job = Rebuild(redis, RedisScripts(redis), database, partitions, progress=progress)
+                job = Rebuild(redis, RedisScripts(redis), database, partitions, progress=shown)
                 return await job.run(force=force)
 
     result = run_async(work())
@@ -101,15 +98,3 @@ def _print_audit(report: AuditReport) -> None:
     click.echo(
         f"\n{report.difference_count} difference(s). Keep both stores as they are until this is understood.", err=True
     )
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[int], None]]:
-    """A running count on a terminal; silent elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console  # noqa: PLC0415 - only where somebody watches
-
-    with Console(stderr=True).status(f"0 {what}") as status:
-        yield lambda count: status.update(f"{count} {what}")

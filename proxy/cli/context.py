@@ -1,12 +1,13 @@
 """What the commands share: where the configuration is, how results are printed, and how a coroutine is run."""
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,6 +82,11 @@ def confirm(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True)
 
 
+def stdin_is_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()
+
+
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Runs a command's coroutine; the event loop is the standard one, which starts quicker."""
     return asyncio.run(work)
@@ -132,6 +138,32 @@ def instant_from(text: str) -> int:
     except ValueError as error:
         raise click.UsageError(f"{text!r} is no instant, such as 2026-12-31, 2026-12-31T18:00 or 30d") from error
     return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def past_from(text: str) -> int:
+    """An instant that lies behind: a day or time as above, or 30d, 12h, 90m ago. Raises click's UsageError."""
+    now_ms = time.time_ns() // 1_000_000
+    return 2 * now_ms - instant_from(text) if text[-1:] in _UNITS_MS else instant_from(text)
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Shows how far long work is: a bar where `total` is known, else a running count. On a terminal's standard error only."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only where somebody watches
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    if total is None:
+        with console.status(f"0 {what}") as status:
+            yield lambda count: status.update(f"{count} {what}")
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda count: shown.update(task, completed=count)
 
 
 def when(at_ms: int) -> str:

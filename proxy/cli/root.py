@@ -9,6 +9,7 @@ import os
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from proxy import __version__
 from proxy.core.errors import FareboxError
@@ -22,15 +23,25 @@ COMMANDS = {
     "account": ("proxy.cli.account", "account", "Create, list, change, suspend, resume and close accounts."),
     "key": ("proxy.cli.key", "key", "Create, list, change, rotate and revoke API keys."),
     "topup": ("proxy.cli.credit", "topup", "Add credits to an account, once for each idempotency key."),
+    "adjust": ("proxy.cli.credit", "adjust", "Correct a balance, in either direction."),
+    "refund": ("proxy.cli.credit", "refund", "Return what a call was charged, in whole or in part."),
+    "grant": ("proxy.cli.grant", "grant", "Credits that burn before bought ones: give, list, revoke."),
+    "code": ("proxy.cli.code", "code", "Redemption codes: create, list, revoke, redeem."),
+    "reservation": ("proxy.cli.reservation", "reservation", "Holds that applications asked for: list, cancel."),
     "balance": ("proxy.cli.credit", "balance", "What an account has, and what its open calls hold."),
     "usage": ("proxy.cli.history", "usage", "An account's usage records, newest first."),
     "ledger": ("proxy.cli.history", "ledger", "An account's ledger entries, newest first."),
+    "usage-summary": ("proxy.cli.summary", "usage_summary", "Sums of usage by day, model, provider, account or key."),
+    "export": ("proxy.cli.export", "export", "Usage records or ledger entries as CSV, JSON lines or Parquet."),
+    "import": ("proxy.cli.importing", "import_group", "Accounts, keys and balances from CSV files."),
     "price": ("proxy.cli.price", "price", "What models cost: list, show, set, import, check."),
     "audit": ("proxy.cli.books", "audit", "Prove that every balance is the sum of its ledger entries."),
     "rebuild": ("proxy.cli.books", "rebuild", "Restore Redis from the database."),
     "holds": ("proxy.cli.holds", "holds", "What open calls hold, and ending one by hand."),
     "admin": ("proxy.cli.admin", "admin", "Administrators and their roles, and the log of every change."),
     "maintenance": ("proxy.cli.admin", "maintenance", "Switch maintenance mode of the query surfaces."),
+    "reload": ("proxy.cli.reload", "reload", "Have a running Farebox take its configuration up anew."),
+    "completion": ("proxy.cli.completion", "completion", "The completion script of bash, zsh or fish."),
     "worker": ("proxy.cli.serve", "worker", "One worker alone (for Kubernetes and the like)."),
     "recorder": ("proxy.cli.serve", "recorder", "One recorder alone."),
     "reaper": ("proxy.cli.serve", "reaper", "The reaper alone."),
@@ -52,6 +63,12 @@ class _Commands(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        named = [
+            CompletionItem(name, help=text) for name, (_, _, text) in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

@@ -2,15 +2,20 @@
 
 import contextlib
 import getpass
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.accounts.administrators import Administrators
+from proxy.accounts.audit_log import Change, note
 from proxy.accounts.authenticator import Authenticator
 from proxy.accounts.directory import Directory
+from proxy.accounts.grants import Grants
 from proxy.accounts.journal import Journal
 from proxy.accounts.keys import KeyHasher
+from proxy.accounts.redemption import RedemptionCodes
+from proxy.accounts.refunds import Refunds
+from proxy.accounts.reservations import Reservations
 from proxy.accounts.topups import Topups
 from proxy.config import Config
 from proxy.core.clock import SystemClock
@@ -40,6 +45,32 @@ class Stores:
     topups: Topups
     authenticator: Authenticator
     administrators: Administrators
+    journal: Journal
+    hasher: KeyHasher
+
+    @property
+    def grants(self) -> Grants:
+        """Credits that burn before bought ones."""
+        return Grants(self.journal)
+
+    @property
+    def refunds(self) -> Refunds:
+        """Charges that are returned."""
+        return Refunds(self.journal)
+
+    @property
+    def codes(self) -> RedemptionCodes:
+        """Codes that accounts turn into credits."""
+        return RedemptionCodes(self.journal, self.hasher)
+
+    @property
+    def reservations(self) -> Reservations:
+        """Holds that applications asked for."""
+        return Reservations(self.database, self.ledger, self.journal.scripts, self.journal.clock)
+
+    async def note(self, action: str, subject: str, after: Mapping[str, object] | None = None) -> None:
+        """A row of the log of changes, before a change that does not write its own."""
+        await note(self.database, Change(actor_here(), action, subject, None, after), self.journal.clock.now_ms())
 
 
 @contextlib.asynccontextmanager
@@ -50,14 +81,17 @@ async def open_stores(config: Config) -> AsyncIterator[Stores]:
     async with using_database(config) as database, using_redis(config) as redis:
         epoch = await agree(redis, database, [Partition.at(number) for number in range(config.redis.partitions)])
         ledger = Ledger(RedisScripts(redis), config.redis.partitions, epoch)
+        journal = Journal(database, ledger, CreditScripts(ledger, RedisScripts(redis)), clock)
         yield Stores(
             database,
             redis,
             ledger,
             Directory(database, ledger, hasher, clock, actor_here()),
-            Topups(Journal(database, ledger, CreditScripts(ledger, RedisScripts(redis)), clock)),
+            Topups(journal),
             Authenticator(database, ledger, hasher, clock),
             Administrators(database, hasher, clock, config.admin.token),
+            journal,
+            hasher,
         )
 
 

@@ -1,35 +1,41 @@
 """Usage records and ledger entries as a Parquet file, by way of pyarrow (`pip install "farebox[parquet]"`), a row group at a time.
 
-The columns are those of the CSV file (proxy/records/export.py). Integers are int64, `time` is a timestamp in UTC, `credits` an
+The columns are those of the CSV file (proxy/records/exports.py). Integers are int64, `time` is a timestamp in UTC, `credits` an
 exact decimal; `usage` and `tags` are JSON texts. Memory is that of one row group.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
 from proxy.core.errors import ConfigError
-from proxy.records.export import Cell, Column, Kind, Record, cells
+from proxy.records.exports import ENTRY_COLUMNS, USAGE_COLUMNS, shown_entry, shown_usage
+from proxy.records.search import USAGE, Shelf
+from proxy.sql.database import Row
 
 ROW_GROUP = 20_000
+_INTEGERS = frozenset(
+    {
+        *("at", "status", "input_tokens", "output_tokens", "cached_tokens", "cost_nano_usd", "charge_microcredits"),
+        *("hold_microcredits", "attempts", "duration_ms", "time_to_first_byte_ms", "seq", "amount_microcredits"),
+        *("before_microcredits", "after_microcredits"),
+    }
+)
 
 
 class ParquetFile:
-    """A file that is written while the block runs; whole when the block ends well."""
+    """A file of the rows of one shelf, written while the block runs; whole when the block ends well."""
 
-    def __init__(self, path: Path, columns: tuple[Column, ...]) -> None:
+    def __init__(self, path: Path, shelf: Shelf) -> None:
         """Raises ConfigError where pyarrow is not installed."""
         self._arrow, parquet = _pyarrow()
-        self._columns = columns
-        self._schema = self._arrow.schema([(column.name, _type(self._arrow, column.kind)) for column in columns])
-        names = [column.name for column in columns]
-        # An instant is made of the integer that it comes from.
-        self._places = [
-            names.index(one.source) if one.kind == "instant" else place for place, one in enumerate(columns)
-        ]
-        self._waiting: list[list[Cell]] = []
+        self._shown = shown_usage if shelf is USAGE else shown_entry
+        columns = USAGE_COLUMNS if shelf is USAGE else ENTRY_COLUMNS
+        self._schema = self._arrow.schema([(name, _type(self._arrow, name)) for name in columns])
+        self._waiting: list[Row] = []
         self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
 
     def __enter__(self) -> Self:
@@ -42,9 +48,9 @@ class ParquetFile:
             self._write()
         self._writer.close()
 
-    def add(self, records: Iterable[Record]) -> None:
+    def add(self, rows: Iterable[Row]) -> None:
         """Adds rows; they are written when there are enough of them."""
-        self._waiting += [cells(record, self._columns) for record in records]
+        self._waiting += rows
         if len(self._waiting) >= ROW_GROUP:
             self._write()
 
@@ -52,9 +58,10 @@ class ParquetFile:
         if not self._waiting:
             return
         rows, self._waiting = self._waiting, []
+        shown = [{**self._shown(row), "time": row["at"]} for row in rows]
         arrays = [
-            self._arrow.array([_value(row[place], column.kind) for row in rows], self._schema.field(column.name).type)
-            for column, place in zip(self._columns, self._places, strict=True)
+            self._arrow.array([_value(one[field.name], field.name) for one in shown], field.type)
+            for field in self._schema
         ]
         self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
 
@@ -70,15 +77,12 @@ def _pyarrow() -> tuple[ModuleType, ModuleType]:
     return pa, parquet
 
 
-def _type(arrow: ModuleType, kind: Kind) -> Any:
-    types = {
-        "integer": arrow.int64(),
-        "boolean": arrow.bool_(),
-        "instant": arrow.timestamp("ms", tz="UTC"),
-        "credits": arrow.decimal128(22, 6),
-    }
-    return types.get(kind, arrow.string())
+def _type(arrow: ModuleType, name: str) -> Any:
+    types = {"stream": arrow.bool_(), "time": arrow.timestamp("ms", tz="UTC"), "credits": arrow.decimal128(22, 6)}
+    return arrow.int64() if name in _INTEGERS else types.get(name, arrow.string())
 
 
-def _value(cell: Cell, kind: Kind) -> object:
-    return Decimal(str(cell)) if kind == "credits" else cell
+def _value(value: object, name: str) -> object:
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return Decimal(str(value)) if name == "credits" else value

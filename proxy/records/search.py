@@ -102,7 +102,7 @@ async def newest(
         rows = rows if before is None else [row for row in rows if shelf.place_of(row) < before]
         return Found(rows[:limit], shelf.place_of(rows[limit - 1]) if len(rows) > limit else None)
     low, high = shelf.at(wanted.from_at), before or shelf.at(wanted.to_at)
-    edge = await _edge(database, shelf, wanted, (low, high), way="down", skipped=scanned - 1)
+    edge = await edge_of(database, shelf, wanted, (low, high), way="down", skipped=scanned - 1)
     low = low if edge is None else edge
     page = await _slice(database, shelf, wanted, (low, high), limit + 1)
     place = edge
@@ -121,7 +121,7 @@ async def slices(database: Database, shelf: Shelf, wanted: Wanted, *, size: int 
         return
     low, end = shelf.at(wanted.from_at), shelf.at(wanted.to_at)
     while True:
-        edge = await _edge(database, shelf, wanted, (low, end), way="up", skipped=size)
+        edge = await edge_of(database, shelf, wanted, (low, end), way="up", skipped=size)
         page = await _slice(database, shelf, wanted, (low, edge or end), size)
         yield (await _tagged(database, shelf, wanted, page))[::-1]
         if edge is None:
@@ -129,12 +129,12 @@ async def slices(database: Database, shelf: Shelf, wanted: Wanted, *, size: int 
         low = edge
 
 
-async def _edge(
+async def edge_of(
     database: Database, shelf: Shelf, wanted: Wanted, between: tuple[Place, Place], *, way: str, skipped: int
 ) -> Place | None:
     """The place of the row behind so many others, None where there are not as many."""
     of = "all" if wanted.account_id is None else "account"
-    params = {**_bounds(shelf, wanted, between), "skipped": skipped}
+    params = {**bounds_of(shelf, wanted, between), "skipped": skipped}
     row = await database.fetch_one(f"admin_{shelf.name}_edge_{way}_of_{of}", **params)
     return None if row is None else shelf.place_of(row)
 
@@ -143,11 +143,12 @@ async def _slice(
     database: Database, shelf: Shelf, wanted: Wanted, between: tuple[Place, Place], limit: int
 ) -> list[Row]:
     of = "all" if wanted.account_id is None else "account"
-    params = {**_bounds(shelf, wanted, between), **_filters(shelf, wanted), "row_limit": limit}
+    params = {**bounds_of(shelf, wanted, between), **_filters(shelf, wanted), "row_limit": limit}
     return await database.fetch(f"admin_{shelf.name}_of_{of}", **params)
 
 
-def _bounds(shelf: Shelf, wanted: Wanted, between: tuple[Place, Place]) -> dict[str, Value]:
+def bounds_of(shelf: Shelf, wanted: Wanted, between: tuple[Place, Place]) -> dict[str, Value]:
+    """The parameters of a slice: whose rows, from the first place (included) to the second (not)."""
     found: dict[str, Value] = {} if wanted.account_id is None else {"account_id": wanted.account_id}
     for side, place in zip(("low", "high"), between, strict=True):
         found |= {f"{side}_{column}": part for column, part in zip(shelf.key, place, strict=True)}

@@ -11,7 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from proxy.core.limits import BUDGET_DAY, BUDGET_MONTH, BUDGET_TOTAL, BUDGET_WEEK, REQUESTS
+from proxy.records.sums import DAY_MS, Asked, usage_sums
 from proxy.sql.database import integer, text
+from proxy.surfaces.numbers import MAX_INSTANT_MS
 
 if TYPE_CHECKING:
     from proxy.accounts.caller import Caller
@@ -53,17 +55,19 @@ async def key_facts(house: House, caller: Caller) -> KeyFacts:
 
 async def spending(house: House, caller: Caller, at_ms: int) -> Spending:
     """What the key has spent, as the records in SQL have it. Raises Unavailable."""
-    day, week, month = period_starts(at_ms)
-    row = await house.database.fetch_one(
-        "surface_key_spending",
+    asked = Asked(
+        from_at=0,
+        to_at=MAX_INSTANT_MS,
         account_id=caller.account_id,
-        key_id=caller.key_id,
-        day_at=day,
-        week_at=week,
-        month_at=month,
+        key_ids=(caller.key_id,),
+        width_ms=DAY_MS,  # all periods begin with a day
     )
-    total, in_month, in_week, in_day = (integer(row or {}, name) for name in ("total", "month", "week", "day"))
-    return Spending(total, in_month, in_week, in_day)
+    days = [
+        (integer(row, "bucket") * DAY_MS, integer(row, "charge_microcredits"))
+        for row in await usage_sums(house.database, asked)
+    ]
+    day, week, month = (sum(charge for at, charge in days if at >= start) for start in period_starts(at_ms))
+    return Spending(sum(charge for _, charge in days), month, week, day)
 
 
 def period_starts(at_ms: int) -> tuple[int, int, int]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.core.errors import FareboxError, InvalidKey
 from proxy.core.usage import INPUT_COUNTERS
+from proxy.records.sums import STATUS, Asked, usage_sums
 from proxy.sql.database import Row, Value, integer, optional_integer, optional_text, text
 from proxy.surfaces.credentials import x_api_key_or_query
 from proxy.surfaces.fields import MAX_ID, as_integer
@@ -33,7 +34,8 @@ _DEFAULT_ITEMS = 10
 _HIGHEST_PAGE = 2**53
 _HIGHEST_STATUS = 999
 _ANY, _ONE = "any", "one"
-_OUTCOMES = {"success": "good", "failed": "bad"}
+_GOOD = "good"
+_OUTCOMES = {"success": _GOOD, "failed": "bad"}
 _METHOD = "POST"  # of every path that is metered; the record of a call does not say
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NO_SERVICE = "-"  # a service id that is a UUID of nothing: no call has this service
@@ -98,11 +100,7 @@ class _Mountsea:
         """One page, newest first. `totalItems` is counted by the same filter, a moment before."""
         database = self._house.database
         where: dict[str, Value] = {"account_id": account_id, "from_at": search.from_at, "to_at": search.to_at}
-        count = f"{query}_count"
-        if search.filtered:
-            count = f"{count}_filtered"
-        counted = await database.fetch_one(count, **where, **(search.filters if search.filtered else {}))
-        total = 0 if counted is None else integer(counted, "items")
+        total = await self._count(query, search, account_id, where)
         offset = (search.page - 1) * search.limit
         rows: list[Row] = []
         if offset < total:
@@ -117,6 +115,32 @@ class _Mountsea:
             "currentPage": search.page,
         }
         return {"items": [item(row) for row in rows], "meta": meta}
+
+    async def _count(self, query: str, search: Search, account_id: str, where: dict[str, Value]) -> int:
+        database = self._house.database
+        if "status_rule" in search.filters and not search.filters["trace_id"]:
+            service = str(search.filters["service"])
+            asked = Asked(
+                from_at=search.from_at,
+                to_at=search.to_at + 1,
+                account_id=account_id,
+                services=(service,) if service else (),
+                by=frozenset({STATUS}),
+            )
+            rows = await usage_sums(database, asked)
+            return sum(integer(row, "calls") for row in rows if _fits(integer(row, "status"), search.filters))
+        count, filters = (f"{query}_count_filtered", search.filters) if search.filtered else (f"{query}_count", {})
+        counted = await database.fetch_one(count, **where, **filters)
+        return 0 if counted is None else integer(counted, "items")
+
+
+def _fits(status: int, filters: Mapping[str, Value]) -> bool:
+    """Whether a status is what the search's rule wants, as `surface_usage_page` has it; NO_STATUS for none."""
+    rule = filters["status_rule"]
+    if rule == _ONE:
+        return status == filters["status"]
+    good = 200 <= status < 400
+    return rule == _ANY or good == (rule == _GOOD)
 
 
 @dataclass(frozen=True, slots=True)

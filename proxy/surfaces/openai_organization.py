@@ -18,7 +18,8 @@ from proxy.accounts.administrators import READ, Administrator
 from proxy.accounts.keys import MANAGER
 from proxy.core.cursors import Cursors
 from proxy.core.errors import InvalidRequest, NotFound
-from proxy.sql.database import Row, Value, integer
+from proxy.records import sums
+from proxy.sql.database import Row, integer
 from proxy.surfaces.credentials import bearer
 from proxy.surfaces.numbers import usd_number
 from proxy.surfaces.openai_shape import refuse
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from proxy.surfaces.house import House
 
 MOST_RESULTS = 20_000  # of one page
-_MARK = "\x1f"
+_EMBEDDINGS = "embeddings"
+_DIMENSIONS = {"project_id": sums.ACCOUNT, "api_key_id": sums.KEY, "model": sums.MODEL, "line_item": sums.MODEL}
 _PATH = "/v1/organization"
 _USAGE_BUCKETS = {"1m": (60, 1440), "1h": (24, 168), "1d": (7, 31)}
 _COMMON = ("project_id", "user_id", "api_key_id")
@@ -108,24 +110,20 @@ class _Organization:
     ) -> list[Row]:
         if not asked.possible:
             return []
-        params: dict[str, Value] = {
-            "width_ms": asked.width_ms,
-            "from_at": from_ms,
-            "to_at": min(until * asked.width_ms, end_ms),
-            "part": kind.part,
-            "by_account": int("project_id" in asked.group_by),
-            "by_key": int("api_key_id" in asked.group_by),
-            "by_model": int(bool({"model", "line_item"} & set(asked.group_by))),
-            "models": _among(asked.models),
-            "keys": _among(asked.key_ids),
-            "mark": _MARK,
-            "row_limit": MOST_RESULTS + 1,
-        }
-        if view.account_id:
-            return await self._house.database.fetch(
-                "organization_usage_of_account", account_id=view.account_id, **params
-            )
-        return await self._house.database.fetch("organization_usage_of_all", accounts=_among(view.accounts), **params)
+        summary = sums.Asked(
+            from_at=from_ms,
+            to_at=min(until * asked.width_ms, end_ms),
+            account_id=view.account_id,
+            accounts=view.accounts,
+            key_ids=asked.key_ids,
+            models=asked.models,
+            services=(_EMBEDDINGS,) if kind is EMBEDDINGS else (),
+            not_services=(_EMBEDDINGS,) if kind is COMPLETIONS else (),
+            width_ms=asked.width_ms,
+            by=frozenset(_DIMENSIONS[name] for name in asked.group_by if name in _DIMENSIONS),
+            row_limit=MOST_RESULTS + 1,
+        )
+        return await sums.usage_sums(self._house.database, summary)
 
     async def _view(self, query: Query, asked: Asked) -> _View:
         """Raises Forbidden without the scope, NotFound for the id of another's account or key."""
@@ -200,7 +198,3 @@ def _whole_buckets(rows: list[Row], first: int, until: int) -> int:
         raise InvalidRequest("A bucket has too many groups; group by less or filter.", param="group_by")
     rows[:] = [row for row in rows if integer(row, "bucket") < cut]
     return cut
-
-
-def _among(texts: tuple[str, ...]) -> str:
-    return "".join(f"{_MARK}{one}{_MARK}" for one in texts)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from proxy.accounts.keys import MANAGER, kind_of
 from proxy.core.errors import FareboxError, Forbidden, InvalidKey, InvalidRequest
+from proxy.records.sums import DAY_MS, MODEL, Asked, usage_sums
 from proxy.sql.database import Row, Value, integer, text
 from proxy.surfaces.credentials import bearer
 from proxy.surfaces.fields import integer_text
@@ -27,6 +28,7 @@ MOST_RECORDS = 1000
 _ROOT = "/api/v1/portal/management"
 _LATEST = 10**11  # seconds; whoever writes more means milliseconds
 _HIGHEST_PAGE = 2**31
+_DAY_S = 86_400
 _BAD_SHAPE = "malformed_api_key"
 
 
@@ -72,14 +74,22 @@ class _Portal:
         page = _bounded(query, "page", 1, _HIGHEST_PAGE)
         size = _bounded(query, "pagesize", MOST_RECORDS, MOST_RECORDS)
         by_day = _by_day(query)
-        span: dict[str, Value] = {"account_id": account_id, "from_at": start * 1000, "to_at": end * 1000 + 999}
-        rows = await self._house.database.fetch(
-            "r9s_usage_by_day" if by_day else "r9s_usage", **span, row_limit=size, row_offset=(page - 1) * size
+        skipped = (page - 1) * size
+        asked = Asked(
+            from_at=start * 1000,
+            to_at=(end + 1) * 1000,
+            account_id=account_id,
+            width_ms=DAY_MS if by_day else 0,
+            by=frozenset({MODEL}) if by_day else frozenset(),
         )
-        total = await self._house.database.fetch_one("r9s_total_tokens", **span)
-        return _success(
-            query, {"records": [_record(row) for row in rows], "total_tokens": integer(total or {}, "tokens")}
-        )
+        sums = await usage_sums(self._house.database, asked)
+        if by_day:
+            records = [_day(row) for row in sums[skipped : skipped + size]]
+        else:
+            span: dict[str, Value] = {"account_id": account_id, "from_at": asked.from_at, "to_at": asked.to_at - 1}
+            rows = await self._house.database.fetch("r9s_usage", **span, row_limit=size, row_offset=skipped)
+            records = [_record(row) for row in rows]
+        return _success(query, {"records": records, "total_tokens": sum(_tokens(row) for row in sums)})
 
     async def balance(self, query: Query) -> object:
         account_id = require_scope(query, BALANCE_READ)
@@ -113,6 +123,15 @@ def _success(query: Query, data: object) -> object:
 
 def _meta(code: int, message: str, call_id: str) -> dict[str, object]:
     return {"code": code, "message": message, "request_id": call_id}
+
+
+def _tokens(row: Row) -> int:
+    return integer(row, "input_tokens") + integer(row, "output_tokens")
+
+
+def _day(row: Row) -> dict[str, object]:
+    """The sum of a UTC day and a model, at the day's beginning."""
+    return {"timestamp": integer(row, "bucket") * _DAY_S, "tokens": _tokens(row), "model": text(row, "model")}
 
 
 def _record(row: Row) -> dict[str, object]:

@@ -113,3 +113,42 @@ ORDER BY at, account_id, seq LIMIT 1 OFFSET :skipped;
 -- The few entries of one call, for a search that names it.
 -- name: admin_entries_of_call
 SELECT * FROM ledger_entries WHERE call_id = :call_id ORDER BY at DESC, account_id DESC, seq DESC LIMIT :row_limit;
+
+-- Sums of a slice by its tags, as they stand in the records: whoever asks for one tag's values folds them.
+-- name: admin_usage_tags_of_account
+SELECT CASE WHEN CAST(:width_ms AS BIGINT) > 0 THEN at / CAST(:divisor_ms AS BIGINT) ELSE 0 END AS bucket, tags,
+    CASE WHEN CAST(:by_account AS BIGINT) = 1 THEN account_id END AS account_id,
+    CASE WHEN CAST(:by_key AS BIGINT) = 1 THEN key_id END AS key_id,
+    CASE WHEN CAST(:by_provider AS BIGINT) = 1 THEN provider END AS provider,
+    CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN model END AS model,
+    COUNT(*) AS calls,
+    CAST(SUM(input_tokens) AS BIGINT) AS input_tokens,
+    CAST(SUM(output_tokens) AS BIGINT) AS output_tokens,
+    CAST(COALESCE(SUM(cached_tokens), 0) AS BIGINT) AS cached_tokens,
+    CAST(SUM(cost_nano_usd) AS BIGINT) AS cost_nano_usd,
+    CAST(SUM(charge_microcredits) AS BIGINT) AS charge_microcredits
+FROM usage_records
+WHERE account_id = :account_id AND (at, call_id) >= (:low_at, :low_call_id) AND (at, call_id) < (:high_at, :high_call_id)
+    AND (CAST(:key_id AS TEXT) IS NULL OR key_id = :key_id)
+    AND (CAST(:provider AS TEXT) IS NULL OR provider = :provider)
+    AND (CAST(:model AS TEXT) IS NULL OR model = :model)
+GROUP BY 1, 2, 3, 4, 5, 6 LIMIT :row_limit;
+
+-- name: admin_usage_tags_of_all
+SELECT CASE WHEN CAST(:width_ms AS BIGINT) > 0 THEN at / CAST(:divisor_ms AS BIGINT) ELSE 0 END AS bucket, tags,
+    CASE WHEN CAST(:by_account AS BIGINT) = 1 THEN account_id END AS account_id,
+    CASE WHEN CAST(:by_key AS BIGINT) = 1 THEN key_id END AS key_id,
+    CASE WHEN CAST(:by_provider AS BIGINT) = 1 THEN provider END AS provider,
+    CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN model END AS model,
+    COUNT(*) AS calls,
+    CAST(SUM(input_tokens) AS BIGINT) AS input_tokens,
+    CAST(SUM(output_tokens) AS BIGINT) AS output_tokens,
+    CAST(COALESCE(SUM(cached_tokens), 0) AS BIGINT) AS cached_tokens,
+    CAST(SUM(cost_nano_usd) AS BIGINT) AS cost_nano_usd,
+    CAST(SUM(charge_microcredits) AS BIGINT) AS charge_microcredits
+FROM usage_records
+WHERE (at, call_id) >= (:low_at, :low_call_id) AND (at, call_id) < (:high_at, :high_call_id)
+    AND (CAST(:key_id AS TEXT) IS NULL OR key_id = :key_id)
+    AND (CAST(:provider AS TEXT) IS NULL OR provider = :provider)
+    AND (CAST(:model AS TEXT) IS NULL OR model = :model)
+GROUP BY 1, 2, 3, 4, 5, 6 LIMIT :row_limit;

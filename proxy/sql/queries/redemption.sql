@@ -12,10 +12,16 @@ SELECT * FROM redemption_codes WHERE digest = :digest;
 -- name: code_by_id
 SELECT * FROM redemption_codes WHERE id = :id;
 
--- Newest first; `before_created_at` and `before_id` are those of the last row of the page before.
+-- Newest first; `before_created_at` and `before_id` are those of the last row of the page before. The status is as of `now_ms`.
 -- name: list_codes
 SELECT * FROM redemption_codes
-WHERE created_at < :before_created_at OR (created_at = :before_created_at AND id < :before_id)
+WHERE created_at <= :before_created_at AND (created_at < :before_created_at OR id < :before_id)
+    AND (CAST(:batch_id AS TEXT) IS NULL OR batch_id = :batch_id)
+    AND (CAST(:status AS TEXT) IS NULL OR :status = CASE
+        WHEN account_id IS NOT NULL THEN 'redeemed'
+        WHEN revoked_at IS NOT NULL THEN 'revoked'
+        WHEN expires_at <= :now_ms THEN 'expired'
+        ELSE 'active' END)
 ORDER BY created_at DESC, id DESC LIMIT :row_limit;
 
 -- The first account to say it has it, for ever.
@@ -35,3 +41,10 @@ ON CONFLICT (account_id, idempotency_key) DO NOTHING;
 
 -- name: revoke_code
 UPDATE redemption_codes SET revoked_at = :now_ms WHERE id = :id AND account_id IS NULL AND revoked_at IS NULL;
+
+-- The row of the log of changes, in the commit of the change and before it: only for a code that is still to be had.
+-- name: log_code_revoked
+INSERT INTO audit_log (id, at, actor, action, subject, before_json, after_json)
+SELECT CAST(:id AS TEXT), CAST(:at AS BIGINT), CAST(:actor AS TEXT), CAST(:action AS TEXT), c.id,
+    CAST(:before_json AS TEXT), CAST(:after_json AS TEXT)
+FROM redemption_codes c WHERE c.id = :subject AND c.account_id IS NULL AND c.revoked_at IS NULL;

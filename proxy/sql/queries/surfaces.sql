@@ -1,10 +1,6 @@
 -- What the query surfaces look up. An empty text or a zero among the filters stands for any.
 
--- name: surface_usage_count
-SELECT COUNT(*) AS items FROM usage_records
-WHERE account_id = :account_id AND at >= :from_at AND at <= :to_at;
-
--- `status_rule`: any, one (status is `status`), good (200 to 399) or bad.
+-- Counted from the records only where one trace is asked for; else the sums know. `status_rule`: any, one (status is `status`), good (200 to 399) or bad.
 -- name: surface_usage_count_filtered
 SELECT COUNT(*) AS items FROM served_calls
 WHERE account_id = :account_id AND at >= :from_at AND at <= :to_at

@@ -73,19 +73,3 @@ ORDER BY at DESC, call_id DESC LIMIT :row_limit OFFSET :row_offset;
 SELECT call_id, at, account_id, model, input_tokens, output_tokens, cost_nano_usd FROM usage_records
 WHERE at >= :from_at AND at <= :to_at AND (CAST(:model AS TEXT) = '' OR model = :model) AND account_id <> :except_account
 ORDER BY at DESC, call_id DESC LIMIT :row_limit OFFSET :row_offset;
-
--- name: account_usage_by_model
-SELECT model, COUNT(*) AS calls, CAST(SUM(input_tokens) AS BIGINT) AS input_tokens,
-    CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(SUM(cost_nano_usd) AS BIGINT) AS cost_nano_usd,
-    CAST(SUM(CASE WHEN account_id = :system_account THEN cost_nano_usd ELSE 0 END) AS BIGINT) AS system_nano_usd
-FROM usage_records
-WHERE account_id = :account_id AND at >= :from_at AND at <= :to_at AND (CAST(:model AS TEXT) = '' OR model = :model)
-GROUP BY model ORDER BY model LIMIT :row_limit;
-
--- name: all_usage_by_model
-SELECT model, COUNT(*) AS calls, CAST(SUM(input_tokens) AS BIGINT) AS input_tokens,
-    CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(SUM(cost_nano_usd) AS BIGINT) AS cost_nano_usd,
-    CAST(SUM(CASE WHEN account_id = :system_account THEN cost_nano_usd ELSE 0 END) AS BIGINT) AS system_nano_usd
-FROM usage_records
-WHERE at >= :from_at AND at <= :to_at AND (CAST(:model AS TEXT) = '' OR model = :model) AND account_id <> :except_account
-GROUP BY model ORDER BY model LIMIT :row_limit;

@@ -15,6 +15,7 @@ from proxy.accounts.journal import SYSTEM_ACCOUNT
 from proxy.accounts.recorded_usage import UsageReport, usage_id
 from proxy.core.errors import InsufficientCredits, InvalidRequest, NotFound
 from proxy.core.usage import MAX_COUNT
+from proxy.records.sums import MODEL, Asked, usage_sums
 from proxy.sql.database import integer, text
 from proxy.surfaces.credits_dev.access import account_id_of, flag, page_of, said
 from proxy.surfaces.credits_dev.dates import dates_of
@@ -79,7 +80,7 @@ class UsageRecords:
             "model": identifier({"modelId": query.param("modelId")}, "modelId") or "",
         }
         if summed:
-            return await self._summed(f"{which}_usage_by_model", where)
+            return await self._summed(where)
         rows = await self._house.database.fetch(f"{which}_usage_page", **where, row_limit=limit, row_offset=offset)
         return {"success": True, "usageRecords": [_shown(row) for row in rows]}
 
@@ -95,11 +96,30 @@ class UsageRecords:
             return "account", {"account_id": SYSTEM_ACCOUNT}
         return "all", {"except_account": SYSTEM_ACCOUNT if context == CUSTOMER else ""}
 
-    async def _summed(self, name: str, where: dict[str, Value]) -> object:
-        rows = await self._house.database.fetch(name, **where, system_account=SYSTEM_ACCOUNT, row_limit=MOST_MODELS + 1)
+    async def _summed(self, where: dict[str, Value]) -> object:
+        """The system's own usage is summed by itself, and taken off where it is not to be seen."""
+        database = self._house.database
+        account, model = where.get("account_id", ""), where["model"]
+        asked = Asked(
+            from_at=integer(where, "from_at"),
+            to_at=integer(where, "to_at") + 1,
+            account_id=str(account),
+            models=(str(model),) if model else (),
+            by=frozenset({MODEL}),
+            row_limit=MOST_MODELS + 1,
+        )
+        of_system = replace(asked, account_id=SYSTEM_ACCOUNT)
+        system = [] if account else await usage_sums(database, of_system)
+        rows = await usage_sums(database, asked)
+        while not account and (now := await usage_sums(database, of_system)) != system:
+            system, rows = now, await usage_sums(database, asked)  # some came in between
+        if account == SYSTEM_ACCOUNT:
+            system = rows
         if len(rows) > MOST_MODELS:
             raise InvalidRequest(f"This summary has more than {MOST_MODELS} models; filter by modelId or date.")
-        return _summary(rows)
+        if where.get("except_account") == SYSTEM_ACCOUNT:
+            return _summary(_without(rows, system))
+        return _summary(rows, sum(integer(row, "cost_nano_usd") for row in system))
 
     async def _recorded_for(self, query: Query) -> str | None:
         """The account that pays, None for the system's own usage. Raises NotFound, Forbidden, InvalidRequest."""
@@ -163,11 +183,26 @@ def _shown(row: Row) -> object:
     }
 
 
-def _summary(rows: Sequence[Row]) -> object:
+def _without(rows: Sequence[Row], taken: Sequence[Row]) -> list[Row]:
+    """The sums less those of the same models in `taken`."""
+    less = {row["model"]: row for row in taken}
+    columns = ("calls", "input_tokens", "output_tokens", "cost_nano_usd")
+    left: list[Row] = []
+    for row in rows:
+        other = less.get(row["model"])
+        left.append(
+            row if other is None else row | {name: integer(row, name) - integer(other, name) for name in columns}
+        )
+    return [row for row in left if integer(row, "calls") > 0]
+
+
+def _summary(rows: Sequence[Row], system: int = 0) -> object:
+    """`system`: what of the cost is the system's, in nano-USD."""
+
     def total(column: str) -> int:
         return sum(integer(row, column) for row in rows)
 
-    cost, system = total("cost_nano_usd"), total("system_nano_usd")
+    cost = total("cost_nano_usd")
     return {
         "success": True,
         "summary": {
