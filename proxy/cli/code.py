@@ -67,8 +67,6 @@ def create(
 
     async def work() -> list[NewCode]:
         async with open_stores(config) as stores:
-            after = {"amount_microcredits": order.amount_microcredits, "reason": reason}
-            await stores.note("code.create", f"{count} codes", {"count": count, **after})
             return await stores.codes.create(order)
 
     made = run_async(work())
@@ -82,15 +80,17 @@ def create(
 
 
 @code.command("list")
+@click.option("--batch", "batch_id", metavar="BATCH_ID", help="Only the codes of this batch.")
+@click.option("--status", type=click.Choice(("active", "redeemed", "expired", "revoked")), help="Only these.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most this many.")
 @json_option
 @with_config
-def list_codes(config: Config, *, limit: int, as_json: bool) -> None:
+def list_codes(config: Config, *, batch_id: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """Codes without the codes, newest first; with --json one object a line."""
 
     async def work() -> list[RedemptionCode]:
         async with open_stores(config) as stores:
-            return await stores.codes.list(limit=limit)
+            return await stores.codes.list(limit=limit, batch_id=batch_id, status=status)
 
     found = run_async(work())
     if as_json:
@@ -125,8 +125,7 @@ def revoke(config: Config, code_id: str, *, yes: bool, as_json: bool) -> None:
 
     async def work() -> RedemptionCode:
         async with open_stores(config) as stores:
-            await stores.note("code.revoke", code_id)
-            return await stores.codes.revoke(code_id)
+            return await stores.codes.revoke(code_id, actor_here())
 
     ended = run_async(work())
     if as_json:
@@ -147,8 +146,7 @@ def redeem(config: Config, reference: str, text: str, *, as_json: bool) -> None:
     async def work() -> LedgerEntry:
         async with open_stores(config) as stores:
             account = await stores.directory.account(reference)
-            await stores.note("code.redeem", account.id)
-            return await stores.codes.redeem(account.id, typed)
+            return await stores.codes.redeem(account.id, typed, actor_here())
 
     entry = run_async(work())
     if as_json:

@@ -11,7 +11,7 @@ from proxy.accounts.topups import Credit, amount_from
 from proxy.cli.context import confirm, json_option, print_fields, print_json, run_async, with_config, yes_option
 from proxy.cli.stores import Stores, actor_here, open_stores
 from proxy.config import Config
-from proxy.core.errors import NotFound
+from proxy.core.errors import Conflict, NotFound
 from proxy.core.money import format_credits
 from proxy.core.records import LedgerEntry
 from proxy.records.queries import BalanceView, balance_of, usage_of_call
@@ -100,18 +100,38 @@ def refund(
     wanted = Refund(call_id, idempotency_key, amount, actor_here(), reason)
 
     async def work(stores: Stores) -> LedgerEntry:
-        if reference is not None:
-            return await stores.refunds.refund((await stores.directory.account(reference)).id, wanted)
-        record = await usage_of_call(stores.database, call_id)
-        if record is None:
-            raise NotFound(
-                f"There is no usage record of the call {call_id[:100]!r}. farebox usage ACCOUNT lists an account's calls; "
-                "of one that ended only just now, say --account ACCOUNT.",
-                code="call_not_found",
-            )
-        return await stores.refunds.refund(record.account_id, wanted)
+        account_id = await _owner_of(stores, call_id, reference)
+        try:
+            return await stores.refunds.refund(account_id, wanted)
+        except Conflict as error:
+            raise Conflict(_what_is_left(error), code=error.code) from error
 
     _work_on(config, work, as_json=as_json, done="returned")
+
+
+async def _owner_of(stores: Stores, call_id: str, reference: str | None) -> str:
+    """Whose call it is. Raises NotFound."""
+    if reference is not None:
+        return (await stores.directory.account(reference)).id
+    record = await usage_of_call(stores.database, call_id)
+    if record is None:
+        raise NotFound(
+            f"There is no usage record of the call {call_id[:100]!r}. farebox usage ACCOUNT lists an account's calls; "
+            "of one that ended only just now, say --account ACCOUNT.",
+            code="call_not_found",
+        )
+    return record.account_id
+
+
+def _what_is_left(error: Conflict) -> str:
+    """A refused refund's message, with the sums that it is about."""
+    charge, refunded = error.metadata.get("charge"), error.metadata.get("refunded")
+    if not isinstance(charge, int) or not isinstance(refunded, int):
+        return error.message
+    return (
+        f"{error.message} It was charged {format_credits(charge)} credits, {format_credits(refunded)} of them are returned; "
+        f"{format_credits(charge - refunded)} are left: say --credits, with another --key."
+    )
 
 
 @click.command()

@@ -81,7 +81,7 @@ class AccountImport:
                 threshold = {"low_balance_microcredits": made.low_balance_microcredits}
                 await self._stores.directory.update_account(made.id, threshold)
 
-        return Planned(row.line, "create", name, made.id, create)
+        return Planned(row.line, "create", name, row.cells.get("id", ""), create)
 
 
 def _settings(cells: Mapping[str, str], account: Account) -> dict[str, object]:

@@ -4,7 +4,6 @@ A given key or digest is known by itself, a key that is made by its account and 
 A key that is made is in the file, and on disk, before it is good for anything: no crash makes a key that nobody has.
 """
 
-import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from proxy.cli.csv_rows import CsvRow, Plan, Planned, needed
 from proxy.cli.settings import KINDS, changed_limits
 from proxy.cli.stores import Stores, actor_here
 from proxy.core.errors import Conflict, InvalidRequest, NotFound
+from proxy.records.exports import csv_line
 
 _LISTS = ("models", "paths", "networks", "scopes")
 COLUMNS = ("account", "name", "kind", "key", "digest", "prefix", "expires", *_LISTS, *KINDS)
@@ -117,8 +117,8 @@ class KeyImport:
             assert self._output is not None  # the plan says so
             handle = os.open(self._output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             self._made = os.fdopen(handle, "w", encoding="utf-8", newline="")
-            csv.writer(self._made).writerow(("account", "name", "kind", "key"))
-        csv.writer(self._made).writerow((account.id, settings.name, settings.kind, key))
+            self._made.write(csv_line(("account", "name", "kind", "key")).decode())
+        self._made.write(csv_line((account.id, settings.name, settings.kind, key)).decode())
         self._made.flush()
         os.fsync(self._made.fileno())
 

@@ -102,7 +102,7 @@ def balances(config: Config, file: Path, *, batch: str | None, yes: bool, as_jso
     async def planner(stores: Stores, plan: Plan) -> Callable[[], None]:
         importer = BalanceImport(stores, name)
         await importer.plan(rows, plan)
-        if not as_json:
+        if not as_json and not plan.mistakes:
             click.echo(f"Credits to be added: {format_credits(importer.total_microcredits)}")
         return lambda: None
 
