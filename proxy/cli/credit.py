@@ -128,10 +128,9 @@ def _what_is_left(error: Conflict) -> str:
     charge, refunded = error.metadata.get("charge"), error.metadata.get("refunded")
     if not isinstance(charge, int) or not isinstance(refunded, int):
         return error.message
-    return (
-        f"{error.message} It was charged {format_credits(charge)} credits, {format_credits(refunded)} of them are returned; "
-        f"{format_credits(charge - refunded)} are left: say --credits, with another --key."
-    )
+    said = f"It was charged {format_credits(charge)} credits, and {format_credits(refunded)} of them are returned."
+    advice = " Say --credits, with another --key." if refunded < charge else ""
+    return f"{error.message} {said}{advice}"
 
 
 @click.command()

@@ -1,25 +1,25 @@
 """`farebox usage-summary`: sums of usage records. Redis need not be there."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
 
-from proxy.cli.context import json_option, print_json, print_table, run_async, with_config
+from proxy.cli.context import json_option, print_json, print_table, progress, run_async, with_config
 from proxy.cli.filters import between as between_instants
 from proxy.cli.filters import between_options
 from proxy.cli.stores import using_database
 from proxy.config import Config
 from proxy.core.money import format_credits
 from proxy.records.queries import find_account_id
-from proxy.records.search import USAGE, CallFilter, Wanted, slices
+from proxy.records.search import CallFilter, Wanted
 from proxy.records.sums import DAY_MS, Asked, usage_sums
+from proxy.records.tag_sums import TagSums
 from proxy.sql.database import Database, Row, integer, text
 
 DAY, TAG = "day", "tag:"
 DIMENSIONS = ("account", "key", "provider", "model")
-_SUMS = ("calls", "input_tokens", "output_tokens", "cost_nano_usd", "charge_microcredits")
+_SUMS = ("calls", "input_tokens", "output_tokens", "cached_tokens", "cost_nano_usd", "charge_microcredits")
 _COLUMN = {"account": "account_id", "key": "key_id", "provider": "provider", "model": "model"}
 _MOST = 100_000
 
@@ -77,7 +77,7 @@ def usage_summary(
             print_json(one)
         return
     names = [name for name in found[0] if name not in _SUMS] if found else []
-    columns = (*(name.upper() for name in names), "CALLS#", "IN#", "OUT#", "COST USD#", "CREDITS#")
+    columns = (*(name.upper() for name in names), "CALLS#", "IN#", "CACHED#", "OUT#", "COST USD#", "CREDITS#")
     print_table(columns, (_cells(one, names) for one in found), empty="No calls like that.")
 
 
@@ -108,14 +108,12 @@ def _shown(row: Row, by: Iterable[str]) -> dict[str, object]:
 
 async def _by_tag(database: Database, wanted: Wanted, name: str) -> list[dict[str, object]]:
     """Sums by the value of one tag, None for calls without it; every record that fits is read."""
-    sums: dict[str | None, dict[str, int]] = {}
-    async for rows in slices(database, USAGE, wanted):
-        for row in rows:
-            of = sums.setdefault(json.loads(text(row, "tags")).get(name), dict.fromkeys(_SUMS, 0))
-            of["calls"] += 1
-            for column in _SUMS[1:]:
-                of[column] += integer(row, column)
-    return [{"tag": value, **of} for value, of in sorted(sums.items(), key=lambda one: (one[0] is None, one[0] or ""))]
+    sums = TagSums(name, wanted)
+    with progress("values") as shown:
+        async for count in sums.read(database):
+            shown(count)
+    by_value = sorted(sums.found.items(), key=lambda one: (one[0][-1] is None, str(one[0][-1])))
+    return [{"tag": group[-1], **{column: of[column] for column in _SUMS}} for group, of in by_value]
 
 
 def _cells(one: Mapping[str, object], names: Iterable[str]) -> tuple[object, ...]:
@@ -127,6 +125,7 @@ def _cells(one: Mapping[str, object], names: Iterable[str]) -> tuple[object, ...
         *(one[name] for name in names),
         one["calls"],
         one["input_tokens"],
+        one["cached_tokens"],
         one["output_tokens"],
         usd,
         format_credits(charge),
