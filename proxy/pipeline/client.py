@@ -136,6 +136,8 @@ class ClientConnection(asyncio.Protocol):
         self._line.clear()
         if self.exchange is not None:
             self.exchange.client_left(stalled=self._paused_since is not None)
+        elif self._arriving is not None:  # answered early, and its body still read on
+            self._arriving.fail_body(ConnectionResetError("the client left"))
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
