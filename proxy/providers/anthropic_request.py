@@ -6,6 +6,7 @@ Sources: https://docs.anthropic.com/en/api/messages, https://platform.claude.com
 
 import msgspec
 
+from proxy.core.errors import InvalidRequest
 from proxy.providers.anthropic_usage import tier_of
 from proxy.providers.reading import decode, other_models
 from proxy.providers.usage_reading import is_given
@@ -15,6 +16,7 @@ COST_MEMBERS = ("speed", "inference_geo", "fallbacks")
 # (https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons#pause-turn).
 UNBOUND_SEARCHES = 10
 MAX_SEARCHES = 1_000
+_MAX_ID_CHARS = 256
 
 _SEARCH_TOOL = b'"web_search_'
 
@@ -67,6 +69,8 @@ def read_resources(members: dict[str, msgspec.Raw]) -> tuple[str, ...]:
         return ()
     container = decode(raw, _CONTAINER, "container", "`container` must be an id or an object with an id.")
     name = container.id if isinstance(container, _Container) else container
+    if name is not None and len(name) > _MAX_ID_CHARS:
+        raise InvalidRequest("`container` must be an id.", param="container")
     return () if name is None else (name,)
 
 

@@ -22,7 +22,7 @@ import msgspec
 
 from proxy.core.errors import InvalidRequest
 from proxy.providers.dialect import Head
-from proxy.providers.reading import MAX_MODEL_CHARS, decode, top_level
+from proxy.providers.reading import MAX_MODEL_CHARS, decode, is_array, top_level
 
 CONTEXT_TOKENS = 1_048_576
 TOOL_TOKENS = 65_536
@@ -160,10 +160,20 @@ def with_model(body: bytes, model: str) -> bytes:
     members = _decode_members(body)
     if "model" in members:
         members["model"] = _encode_raw(f"models/{model}")
-    if "requests" in members:
-        requests = [msgspec.Raw(with_model(bytes(request), model)) for request in _decode_array(members["requests"])]
+    if "requests" in members and is_array(members["requests"]):
+        requests = [_renamed(request, model) for request in _decode_array(members["requests"])]
         members["requests"] = msgspec.Raw(msgspec.json.encode(requests))
     return msgspec.json.encode(members)
+
+
+def _renamed(request: msgspec.Raw, model: str) -> msgspec.Raw:
+    """One request of a batch; what is none stays as it is, for the provider to refuse."""
+    if not is_object(request):
+        return request
+    members = _decode_members(request)
+    if "model" not in members:
+        return request
+    return msgspec.Raw(msgspec.json.encode({**members, "model": _encode_raw(f"models/{model}")}))
 
 
 def _encode_raw(value: str) -> msgspec.Raw:

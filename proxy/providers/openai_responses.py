@@ -6,6 +6,7 @@ that its bytes do not bound; an allowance of media parts stands for each in the 
 
 import msgspec
 
+from proxy.core.errors import InvalidRequest
 from proxy.providers.clamping import with_limit
 from proxy.providers.dialect import BILLED, FREE, NO_HEAD, Ask, Head, Meter, Path, is_sse
 from proxy.providers.openai_request import model_of, read_others, read_text_member, read_tier
@@ -31,6 +32,7 @@ _TOOL_PARTS = 4
 # An image of a tool, which another model makes, is below 0.25 USD: 25 parts at 1.25 USD per million tokens.
 _IMAGE_PARTS = 25
 _MAX_TOOL_CALLS = 100
+_MAX_ID_CHARS = 256
 _ASSUMED_TOOL_CALLS = 4
 # These run at the caller's, or only tell the model what the caller runs.
 _CALLERS_TOOLS = frozenset(
@@ -135,6 +137,8 @@ def _resources(members: dict[str, msgspec.Raw]) -> tuple[str, ...]:
         )
         if conversation is not None:
             found.append(conversation if isinstance(conversation, str) else conversation.id)
+            if len(found[-1]) > _MAX_ID_CHARS:
+                raise InvalidRequest("`conversation` must be an id.", param="conversation")
     return tuple(found)
 
 

@@ -12,6 +12,12 @@ RUNS = 2_000
 FOUND = [
     ("openai-requests", b'\n)"alloy"\n);'),  # a moderation with `"model":null`
     ("bedrock-requests", b"\x15\0\0\x01\xff\xff\0on" + b"\xff" * 106),  # a limit of 0 in a model's own words
+    ("gemini-requests", b"\x16\0\0\x01\0\0,\x01\0\xff9551616\x8c\xd7:\0"),  # counting, of a batch that is none
+    ("large-bodies", b'\x01\0"\x8aav \n\r'),  # a container with an enormous name
+    (  # a connection that is lost while a body that nobody wants is read on
+        "http-requests",
+        b"\x01" * 7 + b"POST /v1/x HTTP/1.1\r\nhost: h\r\ncontent-length: 222222222225\r\n\r\nhe",
+    ),
 ]
 
 

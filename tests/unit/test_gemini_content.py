@@ -119,6 +119,13 @@ def test_a_body_may_name_the_same_model() -> None:
     assert PLAIN.outgoing(plain := body(), read(), "gemini-x") is plain
 
 
+@pytest.mark.parametrize("requests", ["5", "null", "{}", '[5,[{"model":"models/m"}],{"a":1}]'])
+def test_what_is_no_batch_is_left_to_the_provider(requests: str) -> None:
+    request = b'{"requests":%b,"model":"models/gemini-a"}' % requests.encode()
+    renamed = b'{"requests":%b,"model":"models/gemini-x"}' % requests.encode()
+    assert PLAIN.outgoing(request, read(), "gemini-x") == renamed
+
+
 @pytest.mark.parametrize("query", ["", "alt=json", "key=abc", "prettyPrint=false"])
 def test_queries_that_leave_a_document(query: str) -> None:
     PLAIN.read(body(), Head(params=HEAD.params, query=query))

@@ -8,23 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.errors import InvalidRequest
+from proxy.providers.anthropic_messages import Messages
 from proxy.providers.openai_chat import METERED, ChatCompletions
+from proxy.providers.openai_responses import Responses
 from proxy.providers.reading import outline, top_level
-from proxy.providers.shortening import RUN_BYTES, shortened
+from proxy.providers.shortening import KEPT_BYTES, RUN_BYTES, shortened
 
 LONG = "a" * (3 * RUN_BYTES)
 CHAT = ChatCompletions()
 
 
 def skeleton(value: Any) -> Any:
-    """A JSON value with long plain strings emptied, as far as their runs reach."""
+    """A JSON value with long plain strings cut short, as far as their runs reach."""
     if isinstance(value, dict):
         return {name: skeleton(member) for name, member in value.items()}
     if isinstance(value, list):
         return [skeleton(member) for member in value]
-    return (
-        "" if isinstance(value, str) and len(value) >= RUN_BYTES and "\\" not in value and '"' not in value else value
-    )
+    if isinstance(value, str) and len(value) >= RUN_BYTES and "\\" not in value and '"' not in value:
+        return value.encode()[:KEPT_BYTES].decode(errors="ignore") + "~"
+    return value
 
 
 def written(value: Any, *, indent: int | None = None) -> bytes:
@@ -60,6 +62,26 @@ def test_a_long_run_outside_of_strings_is_read_whole() -> None:
         assert {name: json.loads(bytes(raw)) for name, raw in top_level(body, ("model",)).items()} == value
         assert [name for name in outline(body, ("model",))] == list(value)  # noqa: C416 - a list of names is compared
         assert bytes(outline(body, ("model",))["last"]) == b'"x"'
+
+
+@pytest.mark.parametrize(
+    "text", ["é" * RUN_BYTES, "a" + "é" * RUN_BYTES, "\U0001f600" * RUN_BYTES, "a\U0001f600" * RUN_BYTES]
+)
+def test_no_character_is_cut(text: str) -> None:
+    value = {"a": text * 3, "b": [text * 3]}
+    assert json.loads(shortened(written(value)).decode()) == skeleton(value)
+
+
+def test_a_name_is_as_much_too_long_as_it_was() -> None:
+    short = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": LONG * 3}]}
+    for odd in ({"model": LONG}, {"container": LONG}, {"container": {"id": LONG}}, {"fallbacks": [{"model": LONG}]}):
+        with pytest.raises(InvalidRequest):
+            Messages().read(written({**short, **odd}))
+    searches = [{"type": "web_search_" + LONG, "max_uses": 3}]
+    assert Messages().read(written({**short, "tools": searches})).units == {"web_searches": 3}
+    for odd in ({"service_tier": LONG}, {"conversation": LONG}, {"conversation": {"id": LONG}}):
+        with pytest.raises(InvalidRequest):
+            Responses().read(written({"model": "m", "input": LONG * 3, **odd}))
 
 
 def test_a_second_member_of_a_metered_name_is_found_behind_a_long_string() -> None:
