@@ -1,13 +1,13 @@
 # The whole workflow. `make run` needs Python >= 3.11 and nothing else; `make test` installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench soak clients lock openapi clean
+.PHONY: help run test check format bench bench-queries soak clients lock openapi clean
 PYTHON ?=
 export PYTHON
 ARGS ?=
 JOBS ?= 2
 
 help:            ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { sub(/ +$$/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { sub(/ +$$/, "", $$1); printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run:             ## Farebox on http://127.0.0.1:8080 with everything built in (ARGS="--port 8088")
 	@scripts/environment run
@@ -32,6 +32,10 @@ format:          ## ruff, changing files
 bench:           ## the figures of README, beside nginx in the same run
 	@scripts/environment dev
 	@.venv/bin/python -m bench $(ARGS)
+
+bench-queries:   ## searches and summaries over 10 million usage records (13 GB in bench/.cache, a quarter of an hour the first time)
+	@scripts/environment dev
+	@.venv/bin/python -m bench.queries $(ARGS)
 
 soak:            ## the long tests: model sequences, hammer, random kills, fuzzing (hours; FAREBOX_FUZZ_RUNS=100000 for less)
 	@scripts/environment dev

@@ -12,6 +12,7 @@ from proxy.ledger.scripts import RedisScripts
 from proxy.records.audit import Audit, AuditReport
 from proxy.records.queries import find_account_id
 from proxy.records.rebuild import Rebuild, Rebuilt
+from proxy.records.sums import remake
 
 
 @click.command()
@@ -41,10 +42,18 @@ def audit(config: Config, *, reference: str | None, as_json: bool) -> int:
 @click.option(
     "--force", is_flag=True, help="Drop what Redis still holds of Farebox; open holds and unrecorded events go."
 )
+@click.option(
+    "--sums",
+    "only_sums",
+    is_flag=True,
+    help="Instead: make the sums of usage again from the records, while Farebox runs.",
+)
 @json_option
 @with_config
-def rebuild(config: Config, *, force: bool, as_json: bool) -> int:
+def rebuild(config: Config, *, force: bool, only_sums: bool, as_json: bool) -> int:
     """Restore every balance in Redis from the database. Running processes follow; stop them before --force."""
+    if only_sums:
+        return _rebuild_sums(config, as_json=as_json)
 
     async def work() -> Rebuilt:
         async with using_database(config) as database, using_redis(config) as redis:
@@ -73,6 +82,20 @@ def rebuild(config: Config, *, force: bool, as_json: bool) -> int:
             )
         click.echo("\nDone. Start Farebox, then run: farebox audit")
     return 1 if result.gaps else 0
+
+
+def _rebuild_sums(config: Config, *, as_json: bool) -> int:
+    async def work() -> int:
+        async with using_database(config) as database:
+            with progress("days summed") as shown:
+                return await remake(database, shown)
+
+    days = run_async(work())
+    if as_json:
+        print_json({"days": days})
+    else:
+        click.echo(f"The sums of {days} day(s) are made again from the usage records.")
+    return 0
 
 
 def _print_audit(report: AuditReport) -> None:

@@ -22,6 +22,7 @@ from proxy.records.checks import ChainCheck, Difference, Entry, merged
 from proxy.records.events import BadEvent, Event, read_event
 from proxy.records.grants import GrantsOf, compare_grants, over_refunded
 from proxy.records.streams import depth_of_dead
+from proxy.records.sums import days_of, differing
 from proxy.sql.database import Database, Row, integer, optional_text, text
 
 _ACCOUNTS = 500
@@ -74,7 +75,7 @@ class _Unrecorded:
 
 
 class Audit:
-    """Reads only. `progress` hears the number of accounts audited so far."""
+    """Reads only. `progress` hears the number of accounts audited so far, then `on_day` that of days whose sums were."""
 
     def __init__(
         self,
@@ -83,7 +84,9 @@ class Audit:
         database: Database,
         *,
         progress: Callable[[int], None] = lambda _: None,
+        on_day: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._on_day = on_day
         self._ledger = ledger
         self._scripts = CreditScripts(ledger, RedisScripts(redis))
         self._redis = redis
@@ -98,6 +101,7 @@ class Audit:
                 await self._audit_page(partition, balances, report)
                 self._progress(report.accounts)
         await self._find_lost(report)
+        await self._check_sums(report)
         report.dead_events = await depth_of_dead(self._redis, self._ledger.partitions)
         return report
 
@@ -257,6 +261,13 @@ class Audit:
             detail = "SQL has entries of this account, Redis does not know it: run `farebox rebuild`"
             report.note(Difference(account_id, checks.LOST, detail))
 
+    async def _check_sums(self, report: AuditReport) -> None:
+        """The sums of usage against the records, day by day."""
+        for number, day_at in enumerate(await days_of(self._database)):
+            for row in await differing(self._database, day_at):
+                report.note(_wrong_sum(row))
+            self._on_day(number + 1)
+
     async def _recorded_up_to(self, account_id: str) -> int:
         """The number up to which SQL has every entry, or 0 where some are missing below its highest."""
         row = await self._database.fetch_one("ledger_totals", account_id=account_id)
@@ -300,6 +311,14 @@ class Audit:
             if len(page) < _EVENTS:
                 return found
             start = b"(" + page[-1][0]
+
+
+def _wrong_sum(row: Row) -> Difference:
+    detail = (
+        f"the sums of usage ({row['grain']} {row['start_at']} {row['model']}) have {row['calls']} call(s) more than the records, "
+        "or other figures: run `farebox rebuild --sums`"
+    )
+    return Difference(text(row, "account_id"), checks.SUM, detail, integer(row, "charge_microcredits"))
 
 
 def _events(page: Iterable[tuple[bytes, Sequence[bytes]]], buried: Container[bytes]) -> Iterator[Event]:

@@ -19,6 +19,7 @@ CHARGE = "charge"  # a usage record's charge is not what its ledger entries took
 RECORD = "record"  # a ledger entry of a call without a usage record
 REFUND = "refund"  # more was returned of a call than it was charged
 GRANT = "grant"  # Redis has another remainder of a grant than the entries
+SUM = "sum"  # a sum of usage is not that of its records
 
 CALL_KINDS = ("charge", "correction")
 

@@ -177,15 +177,15 @@ async def days_of(database: Database) -> range:
 
 
 async def differing(database: Database, day_at: int, most: int = 100) -> list[Row]:
-    """The groups of a day whose sums are not those of the records, of every grain, each with its `grain`; at most `most` each.
+    """The groups of a day whose sums are wrong, each with its `grain`; at most `most` a grain.
 
-    One statement a grain: what is committed meanwhile is on both sides or on neither.
+    Hours are compared with the records, the other grains with the hours; one statement a grain, so that what is committed
+    meanwhile is on both sides or on neither.
     """
     found: list[Row] = []
     for grain in GRAINS:
-        rows = await database.fetch(
-            "usage_sums_differences", **grain, from_at=day_at, to_at=day_at + DAY_MS, row_limit=most
-        )
+        query = "usage_sums_and_records" if grain is GRAINS[0] else "usage_sums_and_hours"
+        rows = await database.fetch(query, **grain, from_at=day_at, to_at=day_at + DAY_MS, row_limit=most)
         found += [{"grain": grain["grain"], **row} for row in rows]
     return found
 

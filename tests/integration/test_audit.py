@@ -123,8 +123,10 @@ async def test_a_wrong_figure_in_redis_is_found(house: House, field: str, change
         ("DELETE FROM ledger_entries WHERE seq = 1", ["credited", "gap"]),
         ("UPDATE ledger_entries SET amount_microcredits = -61 WHERE seq = 2", ["chain", "charge", "spent"]),
         ("UPDATE ledger_entries SET before_microcredits = before_microcredits + 1 WHERE seq = 2", ["chain", "chain"]),
-        ("UPDATE usage_records SET charge_microcredits = 61", ["charge"]),
-        ("DELETE FROM usage_records", ["record"]),
+        ("UPDATE usage_records SET charge_microcredits = 61", ["charge", "sum"]),
+        ("DELETE FROM usage_records", ["record", "sum"]),
+        ("UPDATE usage_sums SET calls = calls + 1 WHERE grain = 'day'", ["sum"]),
+        ("DELETE FROM usage_sums WHERE grain = 'model_hour'", ["sum"]),
         ("UPDATE ledger_entries SET kind = 'refund' WHERE seq = 2", ["charge", "credited", "spent"]),
     ],
 )

@@ -197,7 +197,8 @@ async def test_sums_that_went_wrong_are_found_and_made_again(tmp_path: Path, gra
         connection.execute(f"{damage} WHERE grain = ? AND start_at = ?", (grain, NOON // DAY_MS * DAY_MS))
         connection.execute(f"{damage} WHERE grain = ? AND start_at = ?", (grain, NOON))
     found = [row for day in days for row in await differing(database, day)]
-    assert {row["grain"] for row in found} == {grain}
+    # What is summed from hours differs from hours that are wrong.
+    assert {row["grain"] for row in found} == ({str(one["grain"]) for one in GRAINS} if grain == "hour" else {grain})
     heard: list[int] = []
     assert await remake(database, heard.append) == len(days) == heard[-1]
     assert [await differing(database, day) for day in days] == [[]] * len(days)

@@ -141,9 +141,32 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7
 HAVING SUM(calls) > 0
 ORDER BY 1, 5, 2, 3, 4, 6, 7 LIMIT :row_limit;
 
--- For the audit: groups of one grain whose sums are not those of their records, within whole days; `calls` and the like are what
--- the sums have too much (or too little, below zero).
--- name: usage_sums_differences
+-- For the audit: groups of one grain whose sums are not those of their records (for the grain `hour`) or of the hours (for the
+-- others), within whole days; `calls` and the like are what the sums have too much (or too little, below zero).
+-- name: usage_sums_and_hours
+SELECT start_at, account_id, key_id, provider, model, service, status, CAST(SUM(calls) AS BIGINT) AS calls,
+    CAST(SUM(charge_microcredits) AS BIGINT) AS charge_microcredits
+FROM (
+    SELECT start_at, account_id, key_id, provider, model, service, status, calls, input_tokens, output_tokens,
+        cached_tokens, cost_nano_usd, charge_microcredits
+    FROM usage_sums WHERE grain = :grain AND start_at >= :from_at AND start_at < :to_at
+    UNION ALL
+    SELECT start_at / CAST(:width_ms AS BIGINT) * CAST(:width_ms AS BIGINT),
+        CASE WHEN CAST(:by_account AS BIGINT) = 1 THEN account_id ELSE '' END,
+        CASE WHEN CAST(:by_key AS BIGINT) = 1 THEN key_id ELSE '' END,
+        CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN provider ELSE '' END,
+        CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN model ELSE '' END,
+        CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN service ELSE '' END,
+        CASE WHEN CAST(:by_key AS BIGINT) = 1 THEN status ELSE 0 END,
+        -calls, -input_tokens, -output_tokens, -cached_tokens, -cost_nano_usd, -charge_microcredits
+    FROM usage_sums WHERE grain = 'hour' AND start_at >= :from_at AND start_at < :to_at
+) AS both_sides
+GROUP BY start_at, account_id, key_id, provider, model, service, status
+HAVING SUM(calls) <> 0 OR SUM(input_tokens) <> 0 OR SUM(output_tokens) <> 0 OR SUM(cached_tokens) <> 0
+    OR SUM(cost_nano_usd) <> 0 OR SUM(charge_microcredits) <> 0
+ORDER BY start_at, account_id LIMIT :row_limit;
+
+-- name: usage_sums_and_records
 SELECT start_at, account_id, key_id, provider, model, service, status, CAST(SUM(calls) AS BIGINT) AS calls,
     CAST(SUM(charge_microcredits) AS BIGINT) AS charge_microcredits
 FROM (
