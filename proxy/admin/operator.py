@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.pipeline.health import Health
     from proxy.tasks import Tasks
 
+MAX_LINE_BYTES = 65_536  # a path or a header beyond it is refused by the HTTP library, in words of its own
 _HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'",
@@ -153,7 +154,9 @@ def _refused(message: str, status: int) -> web.Response:
 @asynccontextmanager
 async def serve_operators(operator: Operator, sock: socket.socket) -> AsyncIterator[None]:
     """Serves while the block runs."""
-    runner = web.AppRunner(operator.application(), access_log=None)
+    runner = web.AppRunner(
+        operator.application(), access_log=None, max_line_size=MAX_LINE_BYTES, max_field_size=MAX_LINE_BYTES
+    )
     await runner.setup()
     await web.SockSite(runner, sock).start()
     try:
