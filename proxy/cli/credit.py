@@ -11,7 +11,7 @@ from proxy.accounts.topups import Credit, amount_from
 from proxy.cli.context import confirm, json_option, print_fields, print_json, run_async, with_config, yes_option
 from proxy.cli.stores import Stores, actor_here, open_stores
 from proxy.config import Config
-from proxy.core.errors import Conflict, NotFound
+from proxy.core.errors import Conflict, InvalidRequest, NotFound
 from proxy.core.money import format_credits
 from proxy.core.records import LedgerEntry
 from proxy.records.queries import BalanceView, balance_of, usage_of_call
@@ -63,7 +63,7 @@ def adjust(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Correct a balance by CREDITS: 2.5 gives, -2.5 takes (a balance may end below zero). Once for each key."""
+    """Correct a balance by CREDITS: 2.5 gives, -2.5 takes, also what is spent or held. Once for each key."""
     amount = amount_from(credit_text)
     if available_only and amount > 0:
         raise click.UsageError("--available-only is for a correction that takes, such as -2.5")
@@ -72,7 +72,16 @@ def adjust(
     wanted = Credit(amount, idempotency_key, ADJUSTMENT, actor_here(), reason, covered=available_only)
 
     async def work(stores: Stores) -> LedgerEntry:
-        return await stores.topups.top_up((await stores.directory.account(reference)).id, wanted)
+        account = await stores.directory.account(reference)
+        try:
+            return await stores.topups.top_up(account.id, wanted)
+        except InvalidRequest as error:
+            if amount > 0 or error.param != "amount":
+                raise
+            raise InvalidRequest(
+                f"No more can be taken than was added in all. farebox ledger {account.id} says what that was.",
+                param="amount",
+            ) from error
 
     _work_on(config, work, as_json=as_json)
 

@@ -1,5 +1,6 @@
 """The commands as programs use them: `--json` shapes, exit codes, nothing changed by what is refused."""
 
+import getpass
 import json
 import os
 import signal
@@ -102,7 +103,8 @@ def test_a_topup_is_a_ledger_entry_and_applied_once(served: Path, account: str) 
     assert first["kind"] == "topup"
     assert (first["seq"], first["amount_microcredits"]) == (2, 500_000)
     assert (first["before_microcredits"], first["after_microcredits"]) == (12_500_000, 13_000_000)
-    assert (first["idempotency_key"], first["reason"], first["actor"]) == ("invoice-7", "invoice 7", "cli")
+    actor = f"cli:{getpass.getuser()}"
+    assert (first["idempotency_key"], first["reason"], first["actor"]) == ("invoice-7", "invoice 7", actor)
     assert command_json(served, "topup", account, "0.500000", "--key", "invoice-7") == first
     other = command(served, "topup", account, "0.6", "--key", "invoice-7")
     assert other.returncode == 1
