@@ -16,7 +16,7 @@ from proxy.core.errors import InvalidRequest
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 256 * 1024
-_WHOLE = re.compile(r"[0-9]{1,16}", re.ASCII)
+_WHOLE = re.compile(r"[0-9]{1,16}|-[1-9][0-9]{0,15}", re.ASCII)
 _WORDS = frozenset({"true", "false"})
 _UNKNOWN = "Object contains unknown field "
 _MISSING = "Object missing required field "

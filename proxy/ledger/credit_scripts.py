@@ -204,7 +204,8 @@ class CreditScripts:
                 raise Conflict from error
             if error.kind == "RANGE":
                 raise InvalidRequest(
-                    "The amount is more than the account can count (2^53-1 microcredits in all).", param="amount"
+                    "An account is credited between 0 and 2^53-1 microcredits in all; this would leave that range.",
+                    param="amount",
                 ) from error
             raise
         if reply[0] == b"unknown_account":

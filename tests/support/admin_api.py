@@ -64,7 +64,7 @@ class AdminApi:
             found = {name.lower(): value for name, value in answer.getheaders()}
         finally:
             connection.close()
-        is_json = found.get("content-type", "").startswith("application/json")
+        is_json = found.get("content-type", "").partition(";")[0] == "application/json"
         return Answer(answer.status, json.loads(text) if is_json else text.decode(), found)
 
     def made(self, *path: str, body: Any, key: str | None = None) -> Any:
