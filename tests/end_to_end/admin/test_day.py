@@ -1,0 +1,110 @@
+"""A new administrator's first day, by the command line alone and by the admin API alone: from nothing to a topped-up account with a limited
+key, a refund and the month's CSV. Both days end with the same figures."""
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+
+from tests.support import command_line
+from tests.support.admin_api import AdminApi
+from tests.support.installation import INPUT_MICROCREDITS, OUTPUT_MICROCREDITS, Installation
+from tests.support.surfaces import ask, call, settled
+
+CHARGE = 7 * INPUT_MICROCREDITS + 5 * OUTPUT_MICROCREDITS
+REFUND = 4_000
+BOUGHT = 25_000_000
+
+
+def month() -> tuple[datetime, datetime]:
+    """This month: its first moment, and the next one's."""
+    first = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return first, (first + timedelta(days=32)).replace(day=1)
+
+
+def customers_day(farebox: Installation, key: str) -> str:
+    """What the customer does with the key: two calls, a third that its limit refuses, another model that it may not use."""
+    first = call(farebox, key)
+    call(farebox, key)
+    body = {"model": "test-model", "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]}
+    assert ask(farebox, "POST", "/v1/chat/completions", bearer=key, body=body).status == 429
+    assert ask(
+        farebox, "POST", "/v1/chat/completions", bearer=key, body={**body, "model": "unpriced-model"}
+    ).status in {
+        403,
+        404,
+    }
+    settled(farebox)
+    return first
+
+
+def check_month(text: str, account: str, first: str) -> None:
+    """The CSV has exactly the two calls, with what they cost."""
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["account_id"] for row in rows] == [account] * 2
+    assert rows[0]["call_id"] == first
+    assert [int(row["charge_microcredits"]) for row in rows] == [CHARGE] * 2
+    assert {row["time"][:7] for row in rows} == {f"{month()[0]:%Y-%m}"}
+
+
+def test_by_the_command_line_alone(farebox: Installation) -> None:
+    assert farebox.command("admin", "create", "ada", "--role", "finance", "--role", "operate")["credential"]
+    account = farebox.command("account", "create", "First customer")["id"]
+    for _ in range(2):  # somebody was not sure whether it had worked
+        farebox.command("topup", "First customer", "25", "--key", "invoice-1", "--reason", "invoice 1")
+    limited = ("--requests-per-minute", "2", "--budget-month", "10", "--model", "test-model")
+    key = farebox.command("key", "create", "First customer", "--name", "their app", *limited)["key"]
+    farebox.command("account", "update", "First customer", "--low-balance", "5")
+
+    first = customers_day(farebox, key)
+    farebox.command("refund", first, "--credits", "0.004", "--key", "ticket-9", "--reason", "a bad answer")
+    balance = farebox.command("balance", "First customer")
+    assert balance["microcredits"] == BOUGHT - 2 * CHARGE + REFUND
+    assert sorted(entry["kind"] for entry in farebox.lines("ledger", "First customer")) == [
+        "charge",
+        "charge",
+        "refund",
+        "topup",
+    ]
+    since, until = month()
+    words = [
+        "export",
+        "usage",
+        "--account",
+        "First customer",
+        "--since",
+        f"{since:%Y-%m-%d}",
+        "--until",
+        f"{until:%Y-%m-%d}",
+    ]
+    said = command_line.farebox([*words, "--config", str(farebox.config)])
+    assert said.returncode == 0, said
+    check_month(said.stdout, account, first)
+    farebox.audit()
+
+
+def test_by_the_api_alone(farebox: Installation, api: AdminApi) -> None:
+    made = api.made("administrators", body={"name": "grace", "roles": ["finance", "operate"]})
+    grace = api.acting_as(made["credential"])
+    account = grace.made("accounts", body={"name": "Second customer"}, key="account-1")["id"]
+    for _ in range(2):
+        grace.made("accounts", account, "topups", body={"credits": "25", "reason": "invoice 2"}, key="invoice-2")
+    limits = {"requests_per_minute": 2, "budget_month": "10"}
+    body = {"name": "their app", "limits": limits, "models": ["test-model"]}
+    key = grace.made("accounts", account, "keys", body=body)["key"]
+    assert grace.patch("accounts", account, body={"low_balance_credits": "5"}).status == 200
+
+    first = customers_day(farebox, key)
+    refund = {"call_id": first, "credits": "0.004", "reason": "a bad answer"}
+    assert grace.made("accounts", account, "refunds", body=refund, key="ticket-10")["amount_microcredits"] == REFUND
+    balance = grace.get("accounts", account, "balance").value
+    assert balance["posted_microcredits"] == BOUGHT - 2 * CHARGE + REFUND
+    settled(farebox)
+    entries = grace.get("ledger-entries", account=account).value["items"]
+    assert sorted(entry["kind"] for entry in entries) == ["charge", "charge", "refund", "topup"]
+    since, until = (int(one.timestamp() * 1000) for one in month())
+    exported = grace.get("exports", "usage.csv", account=account, from_at=since, to_at=until)
+    assert exported.status == 200
+    check_month(exported.value, account, first)
+    actors = {row["actor"] for row in grace.get("audit-log", subject=account).value["items"]}
+    assert actors == {"admin:grace"}
+    assert grace.post("audit").status == 200
