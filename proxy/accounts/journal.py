@@ -122,7 +122,7 @@ class Journal:
         if wanted.idempotency_key.startswith(OWN_KEYS):
             return ()
         after = {
-            "amount_microcredits": wanted.amount_microcredits,
+            "amount_microcredits": wanted.amount_microcredits or None,  # none: all that is left, which the ledger knows
             "operation_id": row["operation_id"],
             "idempotency_key": wanted.idempotency_key,
             "call_id": wanted.call_id,
