@@ -88,7 +88,9 @@ class LimitUses:
             key = (account_id, each.limit.kind, each.limit.scope)
             used, at = self._uses[key]
             if each.limit.kind == TOKENS:
-                used = max(used + spare * MINUTE_MS, -each.limit.ceiling * MINUTE_MS)
+                # What comes back fills the bucket at most (above it is one whose ceiling was raised since); a debt is bounded.
+                full, after = each.limit.ceiling * MINUTE_MS, used + spare * MINUTE_MS
+                used = max(used, min(full, after)) if spare > 0 else max(-full, after)
             elif each.limit.kind == CONCURRENT:
                 used -= ended
             elif at == each.period:

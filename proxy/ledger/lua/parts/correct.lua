@@ -17,8 +17,9 @@ local function correct_limits(changes, taken, more, spare, ended)
     kind, ceiling, period, key, place = parse(TAKEN, taken, place)
     if uses[i] then
       local used, at = parse(LIMIT, uses[i])
-      if kind == 116 then -- t: a debt is bounded by one minute's worth
-        used = math.max(-60000 * ceiling, used + 60000 * math.max(spare, -2 * ceiling))
+      if kind == 116 then -- t: what comes back fills the bucket at most, and a debt is bounded by one minute's worth
+        local full, after = 60000 * ceiling, used + 60000 * spare
+        if spare > 0 then used = math.max(used, math.min(full, after)) else used = math.max(-full, after) end
       elseif kind == 99 then -- c
         used = math.max(0, used - ended)
       elseif at == period then
