@@ -1,7 +1,9 @@
 """Top-ups, adjustments, refunds, grants and redemption codes over the admin API: each once, each in the log, none above its bound."""
 
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -197,6 +199,18 @@ def test_a_batch_of_codes_is_shown_once(farebox: Installation, api: AdminApi, fi
     assert not [one for one in codes if one["code"] in str(api.get("audit-log", limit=1000).value)]
     (logged,) = api.get("audit-log", subject=made["id"]).value["items"]
     assert (logged["actor"], logged["action"], logged["after"]["count"]) == ("admin:treasurer", "codes.create", 3)
+
+
+def test_a_batch_whose_answer_was_never_given_is_not_made_twice(farebox: Installation, api: AdminApi) -> None:
+    body = {"count": 2, "credits": "4"}
+    made = api.made("codes", body=body, key="crashed")
+    with closing(sqlite3.connect(farebox.directory / "state" / "farebox.db", timeout=10)) as database, database:
+        forgotten = "UPDATE admin_requests SET status = NULL, answer = NULL WHERE idempotency_key = 'crashed'"
+        assert database.execute(forgotten).rowcount == 1
+    again = api.post("codes", body=body, key="crashed")
+    assert (again.status, again.code) == (409, "codes_made_before")
+    assert len(api.get("codes", batch=made["id"]).value["items"]) == 2
+    assert len(api.get("audit-log", subject=made["id"]).value["items"]) == 1
 
 
 def test_a_code_is_redeemed_by_one_account_and_ends_by_revocation(api: AdminApi) -> None:
