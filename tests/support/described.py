@@ -28,6 +28,7 @@ queries_at_once = 1000
 [surfaces.apikley]
 mirror = true
 """
+CREDITS = 'resources = "own"'  # ids of answers that nobody stored are refused here, and not by the tests' provider, in plain text
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -45,6 +46,8 @@ user_key = {{ bearer = "{user}" }}
 surface_key = {{ api_key = "{user}" }}
 key_in_query = {{ api_key = "{user}" }}
 manager_key = {{ bearer = "{manager}" }}
+anthropic_key = {{ api_key = "{user}" }}
+gemini_key = {{ api_key = "{user}" }}
 [dictionaries.accounts]
 values = [{accounts}]
 [dictionaries.keys]
@@ -104,8 +107,8 @@ def ask_whatever(
     operators: bool,
     examples: int,
     seed: int,
-    phases: str = "fuzzing",
-    timeout_s: float = 100,
+    phases: str,
+    timeout_s: float = 3600,
 ) -> Asked:
     """Asks one listener about everything that the document says of it, each operation `examples` times or less."""
     words = [
