@@ -13,6 +13,7 @@ from proxy.sql.database import Database, Params, Row, Step, Value, integer, opti
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 MARK = "\x1f"  # around each text of a list
+_BETWEEN = "\x1e"  # two marks in a row would be the empty text, among them
 NO_STATUS = -1
 
 
@@ -162,7 +163,7 @@ def _ceil(instant: int, width_ms: int) -> int:
 
 
 def _among(texts: Iterable[str]) -> str:
-    return "".join(f"{MARK}{one}{MARK}" for one in texts)
+    return _BETWEEN.join(f"{MARK}{one}{MARK}" for one in texts)
 
 
 async def days_of(database: Database) -> range:

@@ -55,8 +55,8 @@ rows = st.builds(
         ),
         revision,
     ),
-    st.integers(0, 7),
-    st.integers(0, 1),
+    st.integers(0, 15),
+    st.sampled_from([0, 0, 0, 1]),
     instants,
     st.tuples(
         st.sampled_from(["acct_a", "acct_b"]),
@@ -166,7 +166,7 @@ async def check_history(path: Path, history: Sequence[Sequence[Params]], poisone
         await database.close()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(history=batches, poisoned=st.sets(st.integers(0, 5), max_size=2), asked=questions())
 def test_sums_are_those_of_the_records(history: list[list[Params]], poisoned: set[int], asked: Asked) -> None:
     with TemporaryDirectory() as folder:
