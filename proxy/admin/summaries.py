@@ -4,6 +4,7 @@ Exact to the millisecond of the range. All but those by tag come from sums that 
 Days and hours are of UTC.
 """
 
+import time
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from proxy.accounts.administrators import READ
 from proxy.admin.call import Call, Endpoint
 from proxy.admin.search_shapes import Text, account_of
 from proxy.admin.shapes import Instant, credits_of
-from proxy.core.errors import InvalidRequest
+from proxy.core.errors import InvalidRequest, Unavailable
 from proxy.records.exports import time_of
 from proxy.records.search import CallFilter, Wanted
 from proxy.records.sums import DAY_MS, HOUR_MS, NO_STATUS, Asked, usage_sums
@@ -23,6 +24,7 @@ from proxy.sql.database import Row, Value, integer
 
 TAG = "Summaries"
 MAX_GROUPS = 10_000
+LONGEST_S = 30.0  # of reading records for a sum by tag
 _DEFAULT_MS = 30 * DAY_MS
 _WIDTHS = {"day": DAY_MS, "hour": HOUR_MS}
 _OF_SUMS = frozenset({"account", "key", "provider", "model", "service", "status"})
@@ -131,9 +133,14 @@ async def _from_sums(call: Call, wanted: Wanted, grouping: _Grouping) -> list[Ro
 
 async def _by_tag(call: Call, wanted: Wanted, grouping: _Grouping) -> list[Row]:
     sums = TagSums(grouping.tag or "", wanted, grouping.by, grouping.width_ms)
+    ends_at = time.monotonic() + LONGEST_S
     async for groups in sums.read(call.office.database):
         if groups > MAX_GROUPS:
             raise _too_many()
+        if time.monotonic() > ends_at:
+            raise Unavailable(
+                "These are too many records to sum by tag. Ask for a shorter time.", code="query_too_long"
+            )
         if call.request.transport is None:  # nobody waits for it any more
             break
     names = ("bucket", "account_id", "key_id", "provider", "model", "tag")
@@ -206,6 +213,11 @@ ENDPOINTS = (
         tag=TAG,
         query=SummaryQuery,
         answer=Summary,
-        refusals=((404, "account_not_found"), (404, "key_not_found"), (400, "too_many_groups")),
+        refusals=(
+            (404, "account_not_found"),
+            (404, "key_not_found"),
+            (400, "too_many_groups"),
+            (503, "query_too_long"),
+        ),
     ),
 )

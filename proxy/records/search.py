@@ -14,7 +14,7 @@ import msgspec
 from proxy.core.money import MAX_AMOUNT
 from proxy.sql.database import Database, Params, Row, Value, text
 
-SCANNED = 10_000
+SCANNED = 5_000
 SLICE = 1_000
 FOREVER_MS = 2**53 - 1
 _OF_ONE_CALL = 1_000  # a call has a charge, perhaps a correction, and its refunds
