@@ -20,6 +20,7 @@ from proxy.roles import load
 
 T = TypeVar("T")
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_MOST_DRAWN = 1000  # rows; above that a table is not looked at, but searched
 SEARCHED = (Path("farebox.toml"), Path("farebox-data/farebox.toml"))
 
 
@@ -99,6 +100,16 @@ def print_json(value: object) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """A table for people; `empty` is what to say when there is nothing. Columns that end in # are aligned right."""
+    found = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if not found:
+        click.echo(empty)
+    elif len(found) > _MOST_DRAWN:
+        _print_plainly(columns, found)
+    else:
+        _draw(columns, found)
+
+
+def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - 40 ms that --json need not pay
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415 - cells are data, never markup
@@ -106,17 +117,22 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
     for column in columns:
         table.add_column(column.removesuffix("#"), justify="right" if column.endswith("#") else "left", no_wrap=True)
-    count = 0
     for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-        count += 1
-    if not count:
-        click.echo(empty)
-        return
+        table.add_row(*(Text(cell) for cell in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=10_000)  # a pipe has no edge to cut at
     console.print(table)
+
+
+def _print_plainly(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """What takes Rich a minute, in a moment."""
+    heading = [column.removesuffix("#") for column in columns]
+    widths = [max(map(len, cells)) for cells in zip(heading, *rows, strict=True)]
+    signs = [">" if column.endswith("#") else "<" for column in columns]
+    for row in (heading, *rows):
+        shown = (f"{cell:{sign}{width}}" for cell, sign, width in zip(row, signs, widths, strict=True))
+        click.echo("   ".join(shown).rstrip())
 
 
 def print_fields(fields: Mapping[str, object]) -> None:

@@ -16,7 +16,7 @@ from proxy.records.exports import ENTRY_COLUMNS, USAGE_COLUMNS, shown_entry, sho
 from proxy.records.search import USAGE, Shelf
 from proxy.sql.database import Row
 
-ROW_GROUP = 20_000
+ROW_GROUP = 10_000
 _INTEGERS = frozenset(
     {
         *("at", "status", "input_tokens", "output_tokens", "cached_tokens", "cost_nano_usd", "charge_microcredits"),

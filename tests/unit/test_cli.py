@@ -118,6 +118,15 @@ def test_tables_show_data_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "nothing\n"
 
 
+def test_a_long_table_has_the_same_columns_as_a_short_one(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("a" * (number % 5), None, number) for number in range(1001)]
+    context.print_table(("NAME", "NONE", "N#"), rows, empty="nothing")
+    long = [line.split() for line in capsys.readouterr().out.splitlines()]
+    context.print_table(("NAME", "NONE", "N#"), rows[:1000], empty="nothing")
+    assert long[:1001] == [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert long[-1] == ["1000"]
+
+
 def test_json_is_one_line_and_keeps_large_integers(capsys: pytest.CaptureFixture[str]) -> None:
     context.print_json({"n": 2**53 - 1, "name": "Zoë\n"})
     shown = capsys.readouterr().out
