@@ -218,9 +218,10 @@ class _Books:
 
 def _sum(database: sqlite3.Connection, shape: Shape, progress: Callable[[str, int], None]) -> None:
     """The sums, a day at a time, by the query that makes them again."""
-    remake = load_queries()["remake_usage_sums"]
+    queries = load_queries()
     first = (END_MS - shape.days * DAY_MS) // DAY_MS * DAY_MS
     for day, start in enumerate(range(first, END_MS, DAY_MS)):
         progress(f"sums of day {day + 1}", shape.records)
-        for grain in GRAINS:
-            database.execute(remake, {**grain, "from_at": start, "to_at": start + DAY_MS})
+        for number, grain in enumerate(GRAINS):
+            query = "remake_usage_sums_of_hours" if number else "remake_usage_sums"
+            database.execute(queries[query], {**grain, "from_at": start, "to_at": start + DAY_MS})

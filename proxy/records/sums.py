@@ -198,7 +198,11 @@ async def remake(database: Database, progress: Callable[[int], None] = lambda _:
         span = {"from_at": day_at, "to_at": day_at + DAY_MS}
         forgotten = [{"grain": grain["grain"], **span} for grain in GRAINS]
         made = [{**grain, **span} for grain in GRAINS]
-        await database.transaction(("forget_usage_sums", forgotten), ("remake_usage_sums", made))
+        await database.transaction(
+            ("forget_usage_sums", forgotten),
+            ("remake_usage_sums", made[:1]),
+            ("remake_usage_sums_of_hours", made[1:]),
+        )
         progress(number + 1)
     return len(days)
 

@@ -197,7 +197,23 @@ SELECT (SELECT MIN(start_at) FROM usage_sums WHERE grain = 'day') AS first_at,
 -- name: forget_usage_sums
 DELETE FROM usage_sums WHERE grain = :grain AND start_at >= :from_at AND start_at < :to_at;
 
--- Makes the sums of one grain within whole days, where there are none.
+-- Makes the sums of another grain from the hours.
+-- name: remake_usage_sums_of_hours
+INSERT INTO usage_sums (grain, start_at, account_id, key_id, provider, model, service, status, calls, input_tokens,
+    output_tokens, cached_tokens, cost_nano_usd, charge_microcredits)
+SELECT CAST(:grain AS TEXT), start_at / CAST(:width_ms AS BIGINT) * CAST(:width_ms AS BIGINT),
+    CASE WHEN CAST(:by_account AS BIGINT) = 1 THEN account_id ELSE '' END,
+    CASE WHEN CAST(:by_key AS BIGINT) = 1 THEN key_id ELSE '' END,
+    CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN provider ELSE '' END,
+    CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN model ELSE '' END,
+    CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN service ELSE '' END,
+    CASE WHEN CAST(:by_key AS BIGINT) = 1 THEN status ELSE 0 END,
+    CAST(SUM(calls) AS BIGINT), CAST(SUM(input_tokens) AS BIGINT), CAST(SUM(output_tokens) AS BIGINT),
+    CAST(SUM(cached_tokens) AS BIGINT), CAST(SUM(cost_nano_usd) AS BIGINT), CAST(SUM(charge_microcredits) AS BIGINT)
+FROM usage_sums WHERE grain = 'hour' AND start_at >= :from_at AND start_at < :to_at
+GROUP BY 2, 3, 4, 5, 6, 7, 8;
+
+-- Makes the sums of one grain (the hours, that is) within whole days from the records, where there are none.
 -- name: remake_usage_sums
 INSERT INTO usage_sums (grain, start_at, account_id, key_id, provider, model, service, status, calls, input_tokens,
     output_tokens, cached_tokens, cost_nano_usd, charge_microcredits)
