@@ -20,14 +20,14 @@ ON CONFLICT (account_id) DO UPDATE SET threshold_microcredits = excluded.thresho
     seen_seq = excluded.seen_seq, armed = 1
 WHERE low_balance_watches.threshold_microcredits <> excluded.threshold_microcredits;
 
+-- Watches whose account has no threshold any more; written so that watches are walked, and not all accounts.
 -- name: end_watches
-DELETE FROM low_balance_watches
-WHERE account_id IN (SELECT a.id FROM low_balance_watches w JOIN accounts a ON a.id = w.account_id
-    WHERE a.low_balance_microcredits IS NULL);
+DELETE FROM low_balance_watches WHERE NOT EXISTS (SELECT 1 FROM accounts a
+    WHERE a.id = low_balance_watches.account_id AND a.low_balance_microcredits IS NOT NULL);
 
 -- name: unwatched
-SELECT w.account_id FROM low_balance_watches w JOIN accounts a ON a.id = w.account_id
-WHERE a.low_balance_microcredits IS NULL LIMIT 1;
+SELECT w.account_id FROM low_balance_watches w WHERE NOT EXISTS (SELECT 1 FROM accounts a
+    WHERE a.id = w.account_id AND a.low_balance_microcredits IS NOT NULL) LIMIT 1;
 
 -- name: entries_to_watch
 SELECT seq, after_microcredits, at FROM ledger_entries

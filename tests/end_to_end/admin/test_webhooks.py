@@ -84,7 +84,7 @@ def test_a_fall_while_nothing_could_be_told_is_told_after_a_restart(
     account = api.account("falls in the dark", credits="10")
     key = api.made("accounts", account, "keys", body={"name": "k"})["key"]
     api.patch("accounts", account, body={"low_balance_microcredits": 9_999_999})
-    receiver.answers = [503] * 3
+    receiver.answers = [503] * 1000
     spend(farebox, key)
     wait(lambda: len(told(receiver, account)) >= 1)
     farebox.stop()
