@@ -18,19 +18,24 @@ NO_STATUS = -1
 
 
 def _grain(name: str, width_ms: int, *by: str) -> Params:
-    return {"grain": name, "width_ms": width_ms, **{f"by_{one}": int(one in by) for one in ("account", "key", "model")}}
+    return {
+        "grain": name,
+        "width_ms": width_ms,
+        **{f"by_{one}": int(one in by) for one in ("account", "key", "model", "status")},
+    }
 
 
-# Model stands for provider and service too, key for the status: those grains that go by the one go by the others.
+# Model stands for provider and service too: those grains that go by the one go by the others.
 GRAINS: tuple[Params, ...] = (
-    _grain("hour", HOUR_MS, "account", "key", "model"),
-    _grain("day", DAY_MS, "account", "key", "model"),
+    _grain("hour", HOUR_MS, "account", "key", "model", "status"),
+    _grain("day", DAY_MS, "account", "key", "model", "status"),
     _grain("account_day", DAY_MS, "account"),
-    _grain("model_hour", HOUR_MS, "model"),
+    _grain("model_hour", HOUR_MS, "model", "status"),
+    _grain("model_day", DAY_MS, "model", "status"),
 )
 ACCOUNT, KEY, PROVIDER, MODEL, SERVICE, STATUS = "account", "key", "provider", "model", "service", "status"
 _DIMENSIONS = (ACCOUNT, KEY, PROVIDER, MODEL, SERVICE, STATUS)
-_OF_MODELS = frozenset({PROVIDER, MODEL, SERVICE})
+_OF_MODELS = frozenset({PROVIDER, MODEL, SERVICE, STATUS})
 
 
 def steps(rows: Sequence[Params]) -> list[Step]:
@@ -93,8 +98,14 @@ async def usage_sums(database: Database, asked: Asked) -> list[Row]:
 
 
 def is_narrow(asked: Asked) -> bool:
-    """Whether only provider, model and service matter, of all accounts: then sums by model are enough, and these are few."""
+    """Whether only provider, model, service and status matter, of all accounts: then sums by model do, and these are few."""
     return not (asked.account_id or asked.accounts or asked.key_ids or asked.by - _OF_MODELS)
+
+
+def _coarse(asked: Asked) -> str:
+    """The days' grain where accounts or keys matter."""
+    others = (asked.key_ids, asked.providers, asked.models, asked.services, asked.not_services)
+    return "day" if asked.by - {ACCOUNT} or any(others) else "account_day"
 
 
 async def _ends(database: Database, asked: Asked) -> tuple[int | None, int | None]:
@@ -108,13 +119,12 @@ async def _ends(database: Database, asked: Asked) -> tuple[int | None, int | Non
 async def _read(database: Database, asked: Asked, params: Params) -> list[Row]:
     if asked.account_id:
         return await database.fetch("usage_sums_of_account", account_id=asked.account_id, **params)
-    by_account = not (asked.by - {ACCOUNT} or any((asked.key_ids, asked.providers, asked.models)))
-    by_account = by_account and not (asked.services or asked.not_services)
+    fine, coarse = ("model_hour", "model_day") if is_narrow(asked) else ("hour", _coarse(asked))
     return await database.fetch(
         "usage_sums_of_all",
         accounts=_among(asked.accounts),
-        fine="model_hour" if is_narrow(asked) else "hour",
-        coarse="account_day" if by_account else "day",
+        fine=fine,
+        coarse=coarse,
         **params,
     )
 
@@ -137,7 +147,7 @@ def _params(asked: Asked) -> dict[str, Value]:
 def _cut(from_at: int, to_at: int, asked: Asked) -> dict[str, Value]:
     """The range in five: records, hours, days, hours, records; of days and hours only where buckets are not finer."""
     hours = asked.width_ms % HOUR_MS == 0
-    days = asked.width_ms % DAY_MS == 0 and not is_narrow(asked)
+    days = asked.width_ms % DAY_MS == 0
     first_hour, last_hour = (_ceil(from_at, HOUR_MS), to_at // HOUR_MS * HOUR_MS) if hours else (from_at, from_at)
     if first_hour >= last_hour:
         first_hour = last_hour = from_at  # no whole hour: the tail is everything

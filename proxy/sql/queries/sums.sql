@@ -22,7 +22,7 @@ SELECT CAST(:grain AS TEXT), at / CAST(:width_ms AS BIGINT) * CAST(:width_ms AS 
     CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN provider ELSE '' END,
     CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN model ELSE '' END,
     CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN service ELSE '' END,
-    CASE WHEN CAST(:by_key AS BIGINT) = 1 THEN status ELSE 0 END,
+    CASE WHEN CAST(:by_status AS BIGINT) = 1 THEN status ELSE 0 END,
     CAST(SUM(calls) AS BIGINT), CAST(SUM(input_tokens) AS BIGINT), CAST(SUM(output_tokens) AS BIGINT),
     CAST(SUM(cached_tokens) AS BIGINT), CAST(SUM(cost_nano_usd) AS BIGINT), CAST(SUM(charge_microcredits) AS BIGINT)
 FROM usage_changes WHERE TRUE
@@ -157,7 +157,7 @@ FROM (
         CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN provider ELSE '' END,
         CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN model ELSE '' END,
         CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN service ELSE '' END,
-        CASE WHEN CAST(:by_key AS BIGINT) = 1 THEN status ELSE 0 END,
+        CASE WHEN CAST(:by_status AS BIGINT) = 1 THEN status ELSE 0 END,
         -calls, -input_tokens, -output_tokens, -cached_tokens, -cost_nano_usd, -charge_microcredits
     FROM usage_sums WHERE grain = 'hour' AND start_at >= :from_at AND start_at < :to_at
 ) AS both_sides
@@ -180,7 +180,7 @@ FROM (
         CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN provider ELSE '' END,
         CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN model ELSE '' END,
         CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN service ELSE '' END,
-        CASE WHEN CAST(:by_key AS BIGINT) = 1 THEN COALESCE(status, -1) ELSE 0 END,
+        CASE WHEN CAST(:by_status AS BIGINT) = 1 THEN COALESCE(status, -1) ELSE 0 END,
         -1, -input_tokens, -output_tokens, -COALESCE(cached_tokens, 0), -cost_nano_usd, -charge_microcredits
     FROM served_calls WHERE at >= :from_at AND at < :to_at
 ) AS both_sides
@@ -207,7 +207,7 @@ SELECT CAST(:grain AS TEXT), start_at / CAST(:width_ms AS BIGINT) * CAST(:width_
     CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN provider ELSE '' END,
     CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN model ELSE '' END,
     CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN service ELSE '' END,
-    CASE WHEN CAST(:by_key AS BIGINT) = 1 THEN status ELSE 0 END,
+    CASE WHEN CAST(:by_status AS BIGINT) = 1 THEN status ELSE 0 END,
     CAST(SUM(calls) AS BIGINT), CAST(SUM(input_tokens) AS BIGINT), CAST(SUM(output_tokens) AS BIGINT),
     CAST(SUM(cached_tokens) AS BIGINT), CAST(SUM(cost_nano_usd) AS BIGINT), CAST(SUM(charge_microcredits) AS BIGINT)
 FROM usage_sums WHERE grain = 'hour' AND start_at >= :from_at AND start_at < :to_at
@@ -223,7 +223,7 @@ SELECT CAST(:grain AS TEXT), at / CAST(:width_ms AS BIGINT) * CAST(:width_ms AS 
     CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN provider ELSE '' END,
     CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN model ELSE '' END,
     CASE WHEN CAST(:by_model AS BIGINT) = 1 THEN service ELSE '' END,
-    CASE WHEN CAST(:by_key AS BIGINT) = 1 THEN COALESCE(status, -1) ELSE 0 END,
+    CASE WHEN CAST(:by_status AS BIGINT) = 1 THEN COALESCE(status, -1) ELSE 0 END,
     COUNT(*), CAST(SUM(input_tokens) AS BIGINT), CAST(SUM(output_tokens) AS BIGINT),
     CAST(SUM(COALESCE(cached_tokens, 0)) AS BIGINT), CAST(SUM(cost_nano_usd) AS BIGINT),
     CAST(SUM(charge_microcredits) AS BIGINT)
