@@ -433,7 +433,9 @@ def requests(data: bytes) -> None:
         for exchange, body in zip(client.exchanges, client.bodies, strict=False):
             assert body is None or exchange.declared_bytes in {0, len(body)}
             assert len(exchange.headers) <= client_side._MAX_HEADERS
-        _answered(client)
+    _answered(whole)
+    if parts.wire != whole.wire:
+        _answered(parts)
 
 
 def _heads(client: Client) -> list[tuple[object, ...]]:
