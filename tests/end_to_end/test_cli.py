@@ -199,6 +199,7 @@ def test_audit_finds_a_balance_that_was_tampered_with_and_rebuild_restores_it(tm
     assert "--force" in refused.stderr
     assert command_json(tmp_path, "rebuild", "--force")["accounts"] == 1
     assert command_json(tmp_path, "balance", "victim")["microcredits"] == 5_000_000
+    assert command_json(tmp_path, "rebuild", "--sums")["days"] == 0  # no call, no sum
     assert command(tmp_path, "audit").returncode == 0
 
 
