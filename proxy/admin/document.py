@@ -121,7 +121,9 @@ def _operation(row: Endpoint) -> dict[str, Any]:
     if parameters:
         found["parameters"] = parameters
     if row.body is not None:
-        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": _reference(row.body)}}}
+        # No body is the empty object, which some shapes allow.
+        needed = any(field.required for field in msgspec.structs.fields(row.body))
+        found["requestBody"] = {"required": needed, "content": {"application/json": {"schema": _reference(row.body)}}}
     found["responses"] = _responses(row)
     return found
 
