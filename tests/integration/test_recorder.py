@@ -377,7 +377,9 @@ async def test_a_batch_is_one_commit(house: House, monkeypatch: pytest.MonkeyPat
     real: Callable[..., Awaitable[list[int]]] = house.database.transaction
 
     async def counted(*steps: Step) -> list[int]:
-        commits.append(sum(len(rows) for query, rows in steps if query in {"upsert_usage_record", "insert_ledger_entry"}))
+        commits.append(
+            sum(len(rows) for query, rows in steps if query in {"upsert_usage_record", "insert_ledger_entry"})
+        )
         return await real(*steps)
 
     monkeypatch.setattr(house.database, "transaction", counted)
