@@ -51,6 +51,7 @@ class _Seat:
         self.child: Child | None = None
         self.backoff = Backoff()
         self.ready = False
+        self.served = False  # one of its processes was ready once
         self.ready_fd: int | None = None
 
     def fill(self) -> None:
@@ -71,6 +72,7 @@ class _Seat:
         """Reads the pipe, which has a byte or its end."""
         assert self.ready_fd is not None
         self.ready = bool(os.read(self.ready_fd, 1))
+        self.served = self.served or self.ready
         self._close_ready()
 
     def vacated(self) -> int | None:
@@ -131,6 +133,9 @@ class Supervisor:
             self._sleep()
             self._keep_redis()
             for seat in self._seats:
+                if seat.served:
+                    self._refill(seat)  # it can serve: that it died meanwhile is no reason to give up
+                    continue
                 code = seat.vacated()
                 if code is not None:
                     log.error("%s ended with code %d before it served; stopping", seat.role.name, code)
