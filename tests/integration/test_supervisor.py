@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,8 @@ signal.signal(signal.SIGTERM, end)
 signal.signal(signal.SIGHUP, reload)
 if name == "broken":
     sys.exit(3)
+if name == "late":
+    time.sleep(1.5)
 with open(f"{folder}/{name}.pid", "w") as file:
     file.write(str(os.getpid()))
 os.write(int(os.environ["FAREBOX_READY_FD"]), b"1")
@@ -207,3 +210,16 @@ def test_sockets_of_one_port() -> None:
     finally:
         for listening in sockets:
             listening.close()
+
+
+def test_a_role_that_served_and_dies_during_the_start_is_started_again(tmp_path: Path, parents: list[Parent]) -> None:
+    parents.append(parent := Parent(tmp_path, "recorder,late"))
+    until(lambda: (tmp_path / "recorder.pid").exists() and (tmp_path / "recorder.pid").read_text())
+    first = parent.pid_of("recorder")
+    time.sleep(0.5)  # it says that it serves right behind the file
+    os.kill(first, signal.SIGKILL)
+    assert parent.said()[0] == "ready"
+    assert parent.pid_of("recorder") != first
+    code, errors = parent.stop()
+    assert code == 0
+    assert "recorder ended with code -9 and is started again" in errors
