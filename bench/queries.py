@@ -63,7 +63,7 @@ def main(*, records: int, days: int, only: str, runs: int) -> None:
         console = Console(width=_LOG_WIDTH)
     shape = Shape(records, days)
     if not shape.path.exists():
-        _generate_visibly(shape, console)
+        generate_visibly(shape, console)
     timed = asyncio.run(_measure(shape.path, only, runs, console))
     title = f"{records:,} usage records of {days} days, {shape.path.stat().st_size / _MB:,.0f} MB"
     _show(console, title, timed)
@@ -71,7 +71,7 @@ def main(*, records: int, days: int, only: str, runs: int) -> None:
         console.print(f"written to {_write(title, timed).name} in bench/results", highlight=False)
 
 
-def _generate_visibly(shape: Shape, console: Console) -> None:
+def generate_visibly(shape: Shape, console: Console) -> None:
     started = time.monotonic()
     with console.status("making the database") as status:
         generate(shape, shape.path, lambda step, done: status.update(f"making the database: {step} ({done:,} records)"))

@@ -10,18 +10,22 @@ from bench.subjects.insight import Insight
 
 @dataclass(frozen=True)
 class Place:
-    """Where a subject runs: the upstream that it forwards to, a directory of its own, the CPUs it may use."""
+    """Where a subject runs: the upstream that it forwards to, a directory of its own, the CPUs it may use.
+
+    `database` is a file that Farebox shall work on, None for a new one.
+    """
 
     upstream_port: int
     directory: Path
     cores: Cores
+    database: Path | None = None
 
 
 @dataclass(frozen=True)
 class Running:
     """A subject that answers. `workers` are the processes under test; `beside` are its helpers, by role.
 
-    `insight` reads what it counts itself, where it does.
+    `insight` reads what it counts itself, where it does; `configuration` is Farebox's, for its commands.
     """
 
     port: int
@@ -32,6 +36,7 @@ class Running:
     notes: tuple[str, ...] = ()
     log: Path | None = None
     insight: Callable[[], Insight] | None = None
+    configuration: Path | None = None
 
     def gone(self) -> str | None:
         """Return which of its processes have ended, with the end of its log; None while all live."""

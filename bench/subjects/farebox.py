@@ -56,7 +56,7 @@ pepper = "env:FAREBOX_PEPPER"
 [redis]
 url = "redis://127.0.0.1:{redis_port}/0"
 [database]
-url = "sqlite:///{directory}/farebox.db"
+url = "sqlite:///{database}"
 [credits]
 per_usd = 1000
 [upstream]
@@ -117,6 +117,7 @@ def _farebox(place: Place, cpus: tuple[int, ...], part: float | None = None) -> 
                 redis_port=redis_port,
                 upstream_port=place.upstream_port,
                 directory=place.directory,
+                database=place.database or place.directory / "farebox.db",
             )
             + "".join(_PRICE.format(model=model) for model in sorted({scenario.model for scenario in SCENARIOS}))
         )
@@ -137,6 +138,7 @@ def _farebox(place: Place, cpus: tuple[int, ...], part: float | None = None) -> 
                 versions=redis_version,
                 log=log,
                 insight=lambda: look(admin_port, _ENVIRONMENT["FAREBOX_ADMIN_TOKEN"]),
+                configuration=configuration,
             )
 
 
@@ -177,13 +179,13 @@ def _redis_version(program: str) -> dict[str, str]:
 
 def _open_account(configuration: Path) -> str:
     """Make an account with ample credits and return a key of it that has limits."""
-    account = _ask(configuration, "account", "create", "bench")
-    _ask(configuration, "topup", str(account["id"]), _CREDITS, "--key", "bench")
+    account = ask(configuration, "account", "create", "bench")
+    ask(configuration, "topup", str(account["id"]), _CREDITS, "--key", "bench")
     limits = ("--requests-per-minute", _LIMIT, "--tokens-per-minute", _LIMIT)
-    return str(_ask(configuration, "key", "create", str(account["id"]), *limits)["key"])
+    return str(ask(configuration, "key", "create", str(account["id"]), *limits)["key"])
 
 
-def _ask(configuration: Path, *command: str) -> dict[str, object]:
+def ask(configuration: Path, *command: str) -> dict[str, object]:
     """Run one command of Farebox and return the JSON that it prints; raises SubjectUnavailableError with its complaint."""
     complete = [*_COMMAND, *command, "--config", str(configuration), "--json"]
     environment = {**os.environ, **_ENVIRONMENT}
