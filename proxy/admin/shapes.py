@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from proxy.core.clock import MAX_INSTANT_MS
 from proxy.core.errors import InvalidRequest
 from proxy.core.money import MAX_AMOUNT, format_credits, parse_credits
 
-Instant = Annotated[int, Meta(ge=0, le=2**53 - 1, description="Unix milliseconds.")]
+Instant = Annotated[int, Meta(ge=0, le=MAX_INSTANT_MS, description="Unix milliseconds.")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Decimal = Annotated[
     str,

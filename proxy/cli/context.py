@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from proxy.config import Config
+from proxy.core.clock import MAX_INSTANT_MS
 from proxy.core.errors import ConfigError
 from proxy.roles import load
 
@@ -183,5 +184,5 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], No
 
 
 def when(at_ms: int) -> str:
-    """An instant (Unix milliseconds) for people: UTC, to the second."""
-    return datetime.fromtimestamp(at_ms // 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
+    """An instant (Unix milliseconds) for people: UTC, to the second; the end of the year 9999 where it is later."""
+    return datetime.fromtimestamp(min(at_ms, MAX_INSTANT_MS) // 1000, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")

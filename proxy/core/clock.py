@@ -3,6 +3,8 @@
 import time
 from typing import Protocol
 
+MAX_INSTANT_MS = 253_402_300_799_999  # the end of the year 9999; no calendar shows a later instant
+
 
 class Clock(Protocol):
     """What the rest of Farebox knows of time; tests hand in their own."""

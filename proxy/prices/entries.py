@@ -15,6 +15,7 @@ from proxy.prices.rules import Rule
 from proxy.prices.sheet import Quote, Sheet, Steps, format_steps, parse_steps
 
 FOREVER_MS = 2**62
+_LAST_DAY = datetime(9999, 12, 30, tzinfo=UTC)  # the last one that has a next day; whatever is later is priced as it is
 
 
 class Period(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,7 +61,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
 
     def quote(self, at_ms: int) -> tuple[Quote, str, int]:
         """The rates at an instant (Unix milliseconds), what tells them from others of this model, and until when they stand."""
-        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+        at = datetime.fromtimestamp(min(at_ms, _ms(_LAST_DAY)) / 1000, UTC)
         periods = self.periods or [Period(self.usd)]
         chosen = next((one for one in reversed(periods) if one.in_force(at)), periods[0])
         plain = read_sheet(chosen.usd)

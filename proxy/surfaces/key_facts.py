@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from proxy.core.clock import MAX_INSTANT_MS
 from proxy.core.limits import BUDGET_DAY, BUDGET_MONTH, BUDGET_TOTAL, BUDGET_WEEK, REQUESTS
 from proxy.records.sums import DAY_MS, Asked, usage_sums
 from proxy.sql.database import integer, text
-from proxy.surfaces.numbers import MAX_INSTANT_MS
 
 if TYPE_CHECKING:
     from proxy.accounts.caller import Caller

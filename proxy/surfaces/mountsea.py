@@ -13,13 +13,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from proxy.core.clock import MAX_INSTANT_MS
 from proxy.core.errors import FareboxError, InvalidKey
 from proxy.core.usage import INPUT_COUNTERS
 from proxy.records.sums import STATUS, Asked, usage_sums
 from proxy.sql.database import Row, Value, integer, optional_integer, optional_text, text
 from proxy.surfaces.credentials import x_api_key_or_query
 from proxy.surfaces.fields import MAX_ID, as_integer
-from proxy.surfaces.numbers import MAX_INSTANT_MS, as_uuid, credits_number, instant, whole_credits
+from proxy.surfaces.numbers import as_uuid, credits_number, instant, whole_credits
 from proxy.surfaces.services import ID_OF, NAME_OF, SERVICES
 from proxy.surfaces.vendor import Answer, Endpoint, Invalid, Query, Vendor
 

@@ -9,13 +9,13 @@ from decimal import Decimal
 
 from msgspec import Raw
 
+from proxy.core.clock import MAX_INSTANT_MS
 from proxy.core.money import MICROCREDITS_PER_CREDIT, NANO_USD_PER_USD, format_credits
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NANO_DIGITS = 9
 # The namespace of ids that a vendor wants as UUIDs and that have another form here (RFC 9562, version 5).
 _NAMESPACE = uuid.UUID("6f1d0c0e-5a8b-5b0e-9c41-6d1f0c2b7a55")
-MAX_INSTANT_MS = 253_402_300_799_999  # the end of the year 9999
 
 
 def credits_number(microcredits: int) -> Raw:
@@ -52,7 +52,8 @@ def usd_nano_of_microcredits(microcredits: int, credits_per_usd: int) -> int:
 
 
 def instant(at_ms: int) -> str:
-    """Unix milliseconds as ISO 8601 in UTC with milliseconds: 2025-09-11T02:05:05.225Z."""
+    """Unix milliseconds as ISO 8601 in UTC with milliseconds: 2025-09-11T02:05:05.225Z; the end of the year 9999 where it is later."""
+    at_ms = min(at_ms, MAX_INSTANT_MS)
     at = _EPOCH + timedelta(milliseconds=at_ms)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
 

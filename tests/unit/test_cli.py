@@ -138,3 +138,8 @@ def test_help_is_said_without_loading_the_stores() -> None:
     group = root.farebox
     assert isinstance(group, click.Group)
     assert group.list_commands(click.Context(group)) == list(root.COMMANDS)
+
+
+def test_instants_are_shown_to_the_end_of_the_calendar() -> None:
+    assert context.when(1_757_556_305_225) == "2025-09-11 02:05:05"
+    assert context.when(2**53 - 1) == "9999-12-31 23:59:59"

@@ -122,6 +122,13 @@ def test_a_price_may_follow_the_hour() -> None:
     assert day == [270_000_000] * 16 + [135_000_000] * 8
 
 
+@pytest.mark.parametrize("model", ["deepseek-chat", "deepseek-reasoner"])
+@pytest.mark.parametrize("at_ms", [at(9999, 12, 31, 23, 59, 59), 2**53 - 1])
+def test_a_price_stands_to_the_end_of_the_calendar_and_past_it(model: str, at_ms: int) -> None:
+    last = priced(BOOK, "deepseek", model, at(9999, 12, 30))
+    assert priced(BOOK, "deepseek", model, at_ms).rates == last.rates
+
+
 def test_what_was_found_is_kept_until_it_can_change() -> None:
     assert priced(BOOK, "openai", "gpt-4o", NOW) is priced(BOOK, "openai", "gpt-4o", NOW + 3_600_000)
     assert priced(BOOK, "deepseek", "deepseek-chat", NOW) is not priced(

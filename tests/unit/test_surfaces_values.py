@@ -132,6 +132,7 @@ def test_what_is_no_date(text: str) -> None:
 def test_instants_and_ids() -> None:
     assert numbers.instant(1_757_556_305_225) == "2025-09-11T02:05:05.225Z"
     assert numbers.instant(0) == "1970-01-01T00:00:00.000Z"
+    assert numbers.instant(2**53 - 1) == "9999-12-31T23:59:59.999Z", "what no calendar shows is shown as its end"
     trace = uuid.uuid4()
     assert numbers.as_uuid(trace.hex) == numbers.as_uuid(str(trace)) == str(trace)
     assert str(uuid.UUID(numbers.as_uuid("acct_1:7"))) == numbers.as_uuid("acct_1:7") != numbers.as_uuid("acct_1:8")

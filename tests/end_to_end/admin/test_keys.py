@@ -1,11 +1,14 @@
 """API keys over HTTP: shown once, changed, rotated with an overlap, revoked, and bounded."""
 
 import concurrent.futures
+import json
 import time
+import urllib.request
 from typing import Any
 
 import pytest
 
+from proxy.core.clock import MAX_INSTANT_MS
 from tests.support.admin_api import AdminApi
 from tests.support.installation import MODEL, Installation
 from tests.support.small_call import call
@@ -134,6 +137,7 @@ def test_ten_active_manager_keys_also_when_twenty_are_asked_for_at_once(api: Adm
         ({"models": [""]}, "models[0]"),
         ({"expires_at": 1}, "expires_at"),
         ({"expires_at": "tomorrow"}, "expires_at"),
+        ({"expires_at": MAX_INSTANT_MS + 1}, "expires_at"),
         ({"limits": {"models": {}}}, "limits.models"),
         ({"key": "sk-fb-mine"}, "key"),
     ],
@@ -142,6 +146,17 @@ def test_keys_that_are_refused(api: AdminApi, account: str, body: dict[str, Any]
     answer = api.post("accounts", account, "keys", body=body)
     assert (answer.status, answer.value["error"]["param"]) == (400, param), answer
     assert api.get("accounts", account, "keys").value["items"] == []
+
+
+def test_an_expiry_at_the_end_of_the_calendar_is_shown_everywhere(
+    farebox: Installation, api: AdminApi, account: str
+) -> None:
+    key = api.made("accounts", account, "keys", body={"expires_at": MAX_INSTANT_MS})["key"]
+    for path, name in (("/key/info", "info"), ("/v1/auth/key", "data")):
+        request = urllib.request.Request(farebox.url + path, headers={"authorization": f"Bearer {key}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert "9999-12-31T23:59:59.999Z" in json.loads(answer.read())[name].values()
+    assert farebox.command("key", "list", account)["expires_at"] == MAX_INSTANT_MS
 
 
 def test_keys_that_are_not_there(api: AdminApi) -> None:

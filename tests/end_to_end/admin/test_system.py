@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from proxy.core.clock import MAX_INSTANT_MS
 from tests.support.admin_api import AdminApi
 from tests.support.installation import MODEL, Installation
 from tests.support.mock_provider import MockProvider
@@ -71,6 +72,9 @@ def test_prices_are_listed_by_pages(api: AdminApi) -> None:
     assert len(seen) > 5
     assert seen == sorted(set(seen))
     assert api.get("prices", "quote", model="no-such-model").code == "price_not_found"
+    for at in (MAX_INSTANT_MS, MAX_INSTANT_MS - 86_400_000):
+        assert api.get("prices", "quote", model="deepseek-chat", provider="deepseek", at=at).status == 200
+    assert api.get("prices", "quote", model="deepseek-chat", at=MAX_INSTANT_MS + 1).value["error"]["param"] == "at"
 
 
 def test_a_configuration_that_is_wrong_is_not_taken_up(farebox: Installation, api: AdminApi) -> None:
