@@ -30,6 +30,7 @@ _MAX_HEADERS = 200
 _WRITE_HIGH_WATER_BYTES = 256 * 1024
 _READ_HIGH_WATER_BYTES = 512 * 1024  # of a body that nobody reads yet
 _MAX_IN_LINE = 8
+_RECEIVED = memoryview(bytearray(64 * 1024))  # more in one go is only copied once more
 _LINGER_S = 3.0  # how long an unread body is read on after an early answer, so that the client sees the answer
 _NO_LINGER = struct.pack("ii", 1, 0)
 _BAD_REQUEST_HEAD = (
@@ -46,7 +47,7 @@ class _Refused(Exception):
     """A request that the parser would accept and this server does not."""
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(asyncio.BufferedProtocol):
     """Reads requests, has the listener handle them in turn (`exchange` is in hand), and writes what they are answered."""
 
     __slots__ = (
@@ -104,11 +105,16 @@ class ClientConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER_BYTES)
         self._listener.connected(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Where the next read goes; all connections of the process share it, for what was read is parsed at once."""
+        return _RECEIVED
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Reads on; the head deadline runs while what came does not make a whole head."""
         if self._parser is None or self._closed:
             return
-        self._overhead += len(data)
+        data = _RECEIVED[:nbytes]
+        self._overhead += nbytes
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as offer:
@@ -151,7 +157,7 @@ class ClientConnection(asyncio.Protocol):
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _parse_behind(self, offer: HttpParserUpgrade, data: bytes) -> None:
+    def _parse_behind(self, offer: HttpParserUpgrade, data: memoryview) -> None:
         """What follows a request that offers another protocol: its body, where it has one, is read by another parser."""
         while self._framing is not None:
             data = data[offer.args[0] :]

@@ -88,8 +88,8 @@ class Connection(asyncio.Protocol):
         if len(body) <= _JOINED_BODY:
             self._transport.write(head + body if body else head)
             return
-        self._transport.write(head)
-        self._unsent = memoryview(body)
+        self._unsent = memoryview(body)[WRITE_SLICE:]
+        self._transport.writelines((head, memoryview(body)[:WRITE_SLICE]))
         self._write_on()
 
     def resume_reading(self) -> None:
