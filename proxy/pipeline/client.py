@@ -48,15 +48,17 @@ class _Refused(Exception):
 
 
 class ClientConnection(asyncio.BufferedProtocol):
-    """Reads requests, has the listener handle them in turn (`exchange` is in hand), and writes what they are answered."""
+    """Reads requests, has the listener handle them in turn (`exchange` is in hand), and writes what they are answered.
+
+    What deadlines count from, None while they do not run: `head_since` a head that is due, `quiet_since` nothing at all coming,
+    `paused_since` writing to a client that does not read; `body_deadline` is when a body that is wanted must be whole.
+    """
 
     __slots__ = (
         "_arriving",
-        "_body_deadline",
         "_closed",
         "_drain_waiters",
         "_framing",
-        "_head_since",
         "_headers",
         "_in_head",
         "_line",
@@ -64,13 +66,15 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_loop",
         "_overhead",
         "_parser",
-        "_paused_since",
-        "_quiet_since",
         "_reading_paused",
         "_transport",
         "_url",
         "_waiter",
+        "body_deadline",
         "exchange",
+        "head_since",
+        "paused_since",
+        "quiet_since",
     )
 
     def __init__(self, listener: DataListener, loop: asyncio.AbstractEventLoop) -> None:
@@ -90,10 +94,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._closed = False
         self._reading_paused = False
         now = loop.time()
-        self._head_since: float | None = now
-        self._quiet_since: float | None = None
-        self._body_deadline: float | None = None
-        self._paused_since: float | None = None
+        self.head_since: float | None = now
+        self.quiet_since: float | None = None
+        self.body_deadline: float | None = None
+        self.paused_since: float | None = None
         self.exchange: Exchange | None = None
 
     # The transport's side.
@@ -125,9 +129,9 @@ class ClientConnection(asyncio.BufferedProtocol):
             if self._overhead > _MAX_OVERHEAD_BYTES and (self._in_head or self._arriving is not None):
                 self._refuse()
         if self._in_head:
-            if self._head_since is None:
-                self._head_since = self._loop.time()
-            self._quiet_since = None
+            if self.head_since is None:
+                self.head_since = self._loop.time()
+            self.quiet_since = None
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone: whoever waits on its behalf hears of it at once."""
@@ -141,17 +145,17 @@ class ClientConnection(asyncio.BufferedProtocol):
                 waiter.set_result(None)
         self._line.clear()
         if self.exchange is not None:
-            self.exchange.client_left(stalled=self._paused_since is not None)
+            self.exchange.client_left(stalled=self.paused_since is not None)
         elif self._arriving is not None:  # answered early, and its body still read on
             self._arriving.fail_body(ConnectionResetError("the client left"))
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
-        self._paused_since = self._loop.time()
+        self.paused_since = self._loop.time()
 
     def resume_writing(self) -> None:
         """The client caught up."""
-        self._paused_since = None
+        self.paused_since = None
         waiters, self._drain_waiters = self._drain_waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -204,7 +208,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if version not in {"1.1", "1.0"}:
             raise _Refused
         self._in_head = False
-        self._head_since = self._quiet_since = None
+        self.head_since = self.quiet_since = None
         exchange = Exchange(
             self,
             parser.get_method().decode("ascii"),
@@ -248,11 +252,11 @@ class ClientConnection(asyncio.BufferedProtocol):
     @property
     def writing_paused(self) -> bool:
         """Whether the client has to read before more should be written."""
-        return self._paused_since is not None
+        return self.paused_since is not None
 
     async def drained(self) -> None:
         """Waits until the client has read, or is gone."""
-        if self._paused_since is not None and not self._closed:
+        if self.paused_since is not None and not self._closed:
             waiter = self._loop.create_future()
             self._drain_waiters.append(waiter)
             await waiter
@@ -276,7 +280,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def read_body(self, exchange: Exchange, timeout_s: float) -> None:
         """From now on the body is wanted, and due within `timeout_s` seconds."""
-        self._body_deadline = self._loop.time() + timeout_s
+        self.body_deadline = self._loop.time() + timeout_s
         if (
             self._reading_paused
             and exchange is self._arriving
@@ -291,26 +295,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def body_done(self) -> None:
         """The body is here, or is not waited for any more."""
-        self._body_deadline = None
-
-    # Deadlines, looked at by the listener's sweep.
-
-    def enforce_deadlines(self, now: float) -> None:
-        """Ends what took too long."""
-        config = self._listener.config
-        transport = self._transport
-        if transport is None:
-            return
-        if self._paused_since is not None and now - self._paused_since > config.write_stall_s:
-            transport.abort()
-        elif self._body_deadline is not None and now > self._body_deadline:
-            self._body_deadline = None
-            if self.exchange is not None:
-                self.exchange.fail_body(TimeoutError())
-        elif (self._head_since is not None and now - self._head_since > config.header_timeout_s) or (
-            self._quiet_since is not None and now - self._quiet_since > config.idle_timeout_s
-        ):
-            transport.close()
+        self.body_deadline = None
 
     # The one task.
 
@@ -334,7 +319,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 if not self._line:
                     if self._reading_paused:
                         self._resume_reading()
-                    self._quiet_since = None if self._in_head else self._loop.time()
+                    self.quiet_since = None if self._in_head else self._loop.time()
                 if not exchange.keep_alive:
                     return
         finally:
@@ -394,7 +379,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _refuse(self) -> None:
         """What came is not HTTP as this server accepts it: answered behind the requests before it."""
         self._in_head = False
-        self._head_since = None
+        self.head_since = None
         self._pause_reading()
         self._parser = None
         arriving, self._arriving = self._arriving, None

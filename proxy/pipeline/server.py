@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from proxy.pipeline.addresses import ClientAddresses
 from proxy.pipeline.client import ClientConnection
+from proxy.pipeline.deadlines import enforce
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -86,4 +87,4 @@ class DataListener:
     async def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()
         for connection in list(self.connections):
-            connection.enforce_deadlines(now)
+            enforce(connection, self.config, now)

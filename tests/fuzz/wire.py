@@ -1,7 +1,7 @@
 """What is read off a connection and written to the other one: heads, filters, paths, framing; from both sides."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from posixpath import normpath
 from types import SimpleNamespace
@@ -346,13 +346,23 @@ class _Transport:
     abort = close
 
 
+def _in_reads(connection: ClientConnection, pieces: Iterable[bytes]) -> Iterator[int]:
+    """Puts piece after piece where the connection wants its reads, and says how much of it came."""
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            place = connection.get_buffer(-1)
+            size = min(len(place), len(rest))
+            place[:size] = rest[:size]
+            rest = rest[size:]
+            yield size
+
+
 class Client:
     """A connection of the data listener that is fed pieces; every request is answered with its body.
 
     Runs on a loop of its own that only turns while there is something to do.
     """
-
-    config = SimpleNamespace(write_stall_s=1.0, header_timeout_s=1.0, idle_timeout_s=1.0)
 
     def __init__(self, pieces: Iterable[bytes], *, serve: bool = False) -> None:
         self.exchanges: list[Exchange] = []
@@ -363,8 +373,8 @@ class Client:
         transport = _Transport()
         connection = ClientConnection(self, self._loop)  # type: ignore[arg-type]
         connection.connection_made(transport)  # type: ignore[arg-type]
-        for piece in pieces:
-            connection.data_received(piece)
+        for piece in _in_reads(connection, pieces):
+            connection.buffer_updated(piece)
             if serve:
                 self._turn()
             if transport.closed:

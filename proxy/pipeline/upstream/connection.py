@@ -88,8 +88,9 @@ class Connection(asyncio.Protocol):
         if len(body) <= _JOINED_BODY:
             self._transport.write(head + body if body else head)
             return
-        self._unsent = memoryview(body)[WRITE_SLICE:]
-        self._transport.writelines((head, memoryview(body)[:WRITE_SLICE]))
+        first, rest = memoryview(body)[:WRITE_SLICE], memoryview(body)[WRITE_SLICE:]
+        self._unsent = rest or None
+        self._transport.writelines((head, first))
         self._write_on()
 
     def resume_reading(self) -> None:
@@ -178,7 +179,7 @@ class Connection(asyncio.Protocol):
         while self._unsent is not None and not self._write_paused and self.standing:
             assert self._transport is not None
             piece, rest = self._unsent[:WRITE_SLICE], self._unsent[WRITE_SLICE:]
-            self._unsent = rest if len(rest) else None
+            self._unsent = rest or None
             self._transport.write(piece)
 
     def _finish(self, receiver: Receiver) -> None:
