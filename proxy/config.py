@@ -19,7 +19,15 @@ from proxy.core.money import parse_scaled
 from proxy.core.pricing import MARKUP_ONE_PPM
 from proxy.prices.book import Policy, PriceBook, Rules
 from proxy.prices.shipped import read_book
-from proxy.provider_config import SECRETS, Open, Provider, check_providers, check_routing, require_credentials
+from proxy.provider_config import (
+    SECRETS,
+    Open,
+    Provider,
+    check_providers,
+    check_proxy,
+    check_routing,
+    require_credentials,
+)
 from proxy.webhook_config import Webhooks, check_webhooks
 
 
@@ -99,6 +107,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Connections to providers, for every provider that does not say otherwise."""
 
+    proxy: str = ""
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 300.0
     idle_timeout_s: float = 120.0
@@ -282,6 +291,7 @@ _SECRETS = (
     ("keys", "pepper"),
     ("redis", "url"),
     ("database", "url"),
+    ("upstream", "proxy"),
     ("webhooks", "secret"),
     ("webhooks", "previous_secret"),
 )
@@ -354,6 +364,7 @@ def _check(config: Config) -> None:
         msg = "credits.background_lease_s must be between 1 and 86400 seconds"
         raise ConfigError(msg)
     check_webhooks(config.webhooks)
+    check_proxy("upstream.proxy", config.upstream.proxy)
     check_providers(config.providers)
     check_routing(config.providers, config.aliases, config.open)
     config.price_book()

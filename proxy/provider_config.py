@@ -11,8 +11,8 @@ from proxy.core.errors import ConfigError
 from proxy.core.money import MICROCREDITS_PER_CREDIT, parse_scaled
 
 DIALECTS = ("openai", "anthropic", "gemini", "vertex", "azure", "bedrock", "cohere")
-SECRETS = frozenset(("api_key", "api_keys", "access_key_id", "secret_access_key", "session_token"))
-"""Settings of a provider that are references."""
+SECRETS = frozenset(("api_key", "api_keys", "access_key_id", "secret_access_key", "session_token", "proxy"))
+"""Settings of a provider that are references; a proxy's URL may hold a password."""
 
 # What stands first in a path of Farebox's own cannot be a provider's name.
 _TAKEN = frozenset(("v1", "v1beta", "v1beta1", "v1alpha", "v2", "healthz", "readyz", "api", "compat", "dashboard"))
@@ -46,6 +46,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     location: str = ""
     service_account_file: str = ""
     ca_file: str | None = None
+    proxy: str | None = None
     connect_timeout_s: float | None = None
     first_byte_timeout_s: float | None = None
     idle_timeout_s: float | None = None
@@ -101,8 +102,21 @@ def check_providers(providers: Mapping[str, Provider]) -> None:
         if not 0 <= provider.weight <= 1_000_000:
             msg = f"providers.{name}.weight must be between 0 (only where the others fail) and 1000000"
             raise ConfigError(msg)
+        check_proxy(f"providers.{name}.proxy", provider.proxy or "")
         for dialect, base_url in provider.endpoints().items():
             _check_endpoint(name, dialect, base_url)
+
+
+def check_proxy(where: str, url: str) -> None:
+    """Raises ConfigError for what is neither empty nor an HTTP proxy's URL; the message does not show it."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+        fits = fits and not (parts.path.strip("/") or parts.query or parts.fragment)
+    except ValueError:
+        fits = False
+    if url and not fits:
+        raise ConfigError(f"{where} must be http://[user:password@]host[:port], or empty for none")
 
 
 def check_routing(

@@ -17,7 +17,7 @@ from proxy.pipeline.route import Router, base_path, base_paths
 from proxy.pipeline.signers import signer_for
 from proxy.pipeline.upstream.client import UpstreamClient
 from proxy.pipeline.upstream.dialer import client_tls
-from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
+from proxy.pipeline.upstream.settings import ForwardProxy, Origin, PoolLimits, Timeouts
 from proxy.providers.registry import (
     OPERATIONS,
     allowed_query,
@@ -174,7 +174,10 @@ def _upstream_client(config: Config, provider: Provider, origin: Origin) -> Upst
         connections=provider.max_connections or general.max_connections, keepalive_s=general.keepalive_s
     )
     tls = client_tls(provider.ca_file) if origin.tls else None
-    return UpstreamClient(origin, timeouts=timeouts, limits=limits, tls=tls)
+    way = general.proxy if provider.proxy is None else provider.proxy
+    return UpstreamClient(
+        origin, timeouts=timeouts, limits=limits, tls=tls, proxy=ForwardProxy.parse(way) if way else None
+    )
 
 
 def default_limits(config: Config) -> dict[str, int]:

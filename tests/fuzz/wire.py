@@ -23,6 +23,7 @@ from proxy.pipeline.relay import _read_head
 from proxy.pipeline.upstream.answer import MAX_HEADERS, MAX_OVERHEAD, AnswerReader
 from proxy.pipeline.upstream.errors import BadAnswer
 from proxy.pipeline.upstream.request import Heads
+from proxy.pipeline.upstream.settings import Origin
 from proxy.providers.registry import (
     OPERATIONS,
     allowed_query,
@@ -189,7 +190,7 @@ def _filtered(exchange: Any, endpoint: Any, body_bytes: int) -> None:
     headers = request_headers(call, endpoint, with_body=bool(body_bytes))
     target = target_for(call, SimpleNamespace(endpoint=endpoint, own_model=None))  # type: ignore[arg-type]
     try:
-        head = Heads(b"provider.test").head(b"POST", target.encode("ascii"), headers, body_bytes)
+        head = Heads(Origin("http", "provider.test", 80)).head(b"POST", target.encode("ascii"), headers, body_bytes)
     except FareboxError as error:
         assert error.status == 400
         return

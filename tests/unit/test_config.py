@@ -75,6 +75,8 @@ def test_the_published_configuration_works(secrets: None) -> None:
         ("[providers.x]\napi_key = 'k'\nbase_url = 'http://h'\ndialect = 'klingon'", ["klingon", "openai"]),
         ("[providers.v1]\napi_key = 'k'\nbase_url = 'http://h'", ["providers.v1"]),
         ("[providers.x]\napi_key = 'k'\nbase_url = 'http://h'\nweight = -1", ["providers.x.weight"]),
+        ("[upstream]\nproxy = 'socks5://h:1080'", ["upstream.proxy", "http://"]),
+        (f"{ANY}proxy = 'h:3128'", ["providers.x.proxy", "http://"]),
         ("[aliases]\nfast = 'nobody/m'", ['aliases."fast"', "provider/model"]),
         ("[[open]]\nprovider = 'nobody'\npath = '/files'\nprice = 0", ["open[0].provider", "nobody"]),
         ("[[open]]\nprovider = 'x'\npaht = '/files'\nprice = 0", ["open.0.paht", "path"]),
@@ -123,6 +125,9 @@ def test_no_message_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANARY", "sk-secret-canary")
     with pytest.raises(ConfigError) as caught:
         parse_config("[providers.x]\napi_key = 'env:CANARY'\nbase_url = 'nonsense'")
+    assert "canary" not in caught.value.message
+    with pytest.raises(ConfigError) as caught:
+        parse_config("[upstream]\nproxy = 'http://user:sk-secret-canary@h/path'")
     assert "canary" not in caught.value.message
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.errors import InvalidRequest
+from proxy.pipeline.upstream import ForwardProxy, Origin
 from proxy.pipeline.upstream.request import Heads
 
 HOST = b"api.example.test"
@@ -14,7 +15,7 @@ def request_head(
     method: bytes, target: bytes, host: bytes, headers: list[tuple[bytes, bytes]], content_length: int
 ) -> bytes:
     """A head as it is made the first time, and as it is known from then on."""
-    heads = Heads(host)
+    heads = Heads(Origin("http", host.decode(), 80))
     first = heads.head(method, target, headers, content_length)
     assert heads.head(method, target, list(headers), content_length) == first
     return first
@@ -92,3 +93,14 @@ def test_errors_do_not_repeat_what_was_passed() -> None:
     with pytest.raises(InvalidRequest) as caught:
         request_head(b"POST", b"/?key=s3cret", HOST, [(b"x-api-key", b"s3cret\r\n")], 0)
     assert "s3cret" not in str(caught.value) + caught.value.message
+
+
+def test_a_plain_call_through_a_proxy_says_where_to_and_who_asks() -> None:
+    proxy = ForwardProxy.parse("http://us%40er:p%3Aw@proxy.test:3128")
+    plain = Heads(Origin("http", "llm.test", 8000), proxy).head(b"POST", b"/v1?x=1", [(b"accept", b"*/*")], 2)
+    assert plain == (
+        b"POST http://llm.test:8000/v1?x=1 HTTP/1.1\r\nhost: llm.test:8000\r\naccept: */*\r\n"
+        b"proxy-authorization: Basic dXNAZXI6cDp3\r\ncontent-length: 2\r\n\r\n"
+    )
+    tunnelled = Heads(Origin("https", "llm.test", 443), proxy).head(b"POST", b"/v1", [], 2)
+    assert tunnelled == b"POST /v1 HTTP/1.1\r\nhost: llm.test\r\ncontent-length: 2\r\n\r\n"

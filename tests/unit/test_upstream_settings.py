@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.pipeline.upstream import Origin
+from proxy.pipeline.upstream import ForwardProxy, Origin
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,27 @@ def test_what_is_no_origin_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         Origin.parse(url)
     assert "key" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("http://proxy.test:3128", ForwardProxy("proxy.test", 3128)),
+        ("http://proxy.test/", ForwardProxy("proxy.test", 80)),
+        ("http://[::1]:3128", ForwardProxy("::1", 3128)),
+        ("http://user:pass@proxy.test:3128", ForwardProxy("proxy.test", 3128, b"Basic dXNlcjpwYXNz")),
+        ("http://user@proxy.test:3128", ForwardProxy("proxy.test", 3128, b"Basic dXNlcjo=")),
+    ],
+)
+def test_a_proxy_of_a_url(url: str, proxy: ForwardProxy) -> None:
+    assert ForwardProxy.parse(url) == proxy
+    assert "Basic" not in repr(proxy)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "proxy.test:3128", "https://p", "socks5://p:1080", "http://", "http://s3cret@p/x", "http://p?q"]
+)
+def test_what_is_no_proxy_is_refused_and_not_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match="a proxy is") as caught:
+        ForwardProxy.parse(url)
+    assert "s3cret" not in str(caught.value)

@@ -4,6 +4,6 @@ from proxy.pipeline.upstream.client import UpstreamClient
 from proxy.pipeline.upstream.dialer import client_tls
 from proxy.pipeline.upstream.exchange import Exchange
 from proxy.pipeline.upstream.pool import PoolStats
-from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
+from proxy.pipeline.upstream.settings import ForwardProxy, Origin, PoolLimits, Timeouts
 
-__all__ = ["Exchange", "Origin", "PoolLimits", "PoolStats", "Timeouts", "UpstreamClient", "client_tls"]
+__all__ = ["Exchange", "ForwardProxy", "Origin", "PoolLimits", "PoolStats", "Timeouts", "UpstreamClient", "client_tls"]

@@ -1,6 +1,6 @@
 """The client of one provider: a pool of kept-alive connections, and calls opened on it.
 
-It speaks HTTP/1.1 and does nothing on its own account: no redirects, no cookies, no proxies from the environment, no
+It speaks HTTP/1.1 and does nothing on its own account: no redirects, no cookies, no proxies but the one it is given, no
 decompression, no repeats. Own code because a general client was measured as the largest cost of a call.
 """
 
@@ -13,14 +13,17 @@ from proxy.pipeline.upstream.dialer import Dialer
 from proxy.pipeline.upstream.exchange import Exchange, Machinery
 from proxy.pipeline.upstream.pool import Pool, PoolStats
 from proxy.pipeline.upstream.request import Heads
-from proxy.pipeline.upstream.settings import Origin, PoolLimits, Timeouts
+from proxy.pipeline.upstream.settings import ForwardProxy, Origin, PoolLimits, Timeouts
 from proxy.pipeline.upstream.sweep import Sweep
 
 _GOODBYE_S = 2.0
 
 
 class UpstreamClient:
-    """Belongs to the event loop in which it was made. `tls` overrides the context of an https origin (see client_tls)."""
+    """Belongs to the event loop in which it was made.
+
+    `tls` overrides the context of an https origin (see client_tls); with a `proxy` every connection goes through that.
+    """
 
     def __init__(
         self,
@@ -29,14 +32,15 @@ class UpstreamClient:
         timeouts: Timeouts | None = None,
         limits: PoolLimits | None = None,
         tls: ssl.SSLContext | None = None,
+        proxy: ForwardProxy | None = None,
     ) -> None:
         limits = limits or PoolLimits()
         loop = asyncio.get_running_loop()
-        self._heads = Heads(origin.host_header)
+        self._heads = Heads(origin, proxy)
         self._pool = Pool(limits, loop)
         self._sweep = Sweep(self._pool, limits.keepalive_s, loop)
         self._shared = Machinery(
-            self._pool, Dialer(origin, tls), self._sweep, timeouts or Timeouts(), limits.wait_s, loop
+            self._pool, Dialer(origin, tls, proxy), self._sweep, timeouts or Timeouts(), limits.wait_s, loop
         )
         self._closed = False
 

@@ -1,4 +1,7 @@
-"""Making one connection: unix socket, TCP or TLS, an address at a time. Certificates and host names are verified."""
+"""Making one connection: unix socket, TCP or TLS, an address at a time, straight or through an HTTP proxy.
+
+Certificates and host names are verified: a proxy passes on what it cannot read.
+"""
 
 import asyncio
 import contextlib
@@ -9,7 +12,8 @@ from collections.abc import Callable, Iterator
 from proxy.pipeline.upstream.addresses import Addresses
 from proxy.pipeline.upstream.connection import Connection
 from proxy.pipeline.upstream.errors import ConnectFailed
-from proxy.pipeline.upstream.settings import Origin
+from proxy.pipeline.upstream.settings import ForwardProxy, Origin
+from proxy.pipeline.upstream.tunnel import Tunnel
 
 # How long a TLS goodbye may take before the connection is dropped without it.
 TLS_SHUTDOWN_S = 1.0
@@ -25,12 +29,14 @@ def client_tls(ca_file: str | None = None) -> ssl.SSLContext:
 
 
 class Dialer:
-    """Connects to one origin."""
+    """Connects to one origin; with a proxy to that, which then knows the way (and looks up the origin's name)."""
 
-    def __init__(self, origin: Origin, tls: ssl.SSLContext | None, addresses: Addresses | None = None) -> None:
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None, proxy: ForwardProxy | None = None) -> None:
         self._origin = origin
         self._tls = (tls or client_tls()) if origin.tls else None
-        self._addresses = addresses or Addresses(origin.host, origin.port)
+        self._proxy = proxy
+        self._next = proxy or origin
+        self._addresses = Addresses(self._next.host, self._next.port)
 
     async def connect(self, new_connection: Callable[[], Connection], timeout_s: float) -> Connection:
         """A connection that stands, from the first address that answers; raises ConnectFailed.
@@ -65,16 +71,38 @@ class Dialer:
     async def _to_address(self, address: str, connection: Connection) -> Connection:
         loop = asyncio.get_running_loop()
         with _dropped_on_failure(connection):
-            transport, _ = await loop.create_connection(
-                lambda: connection,
-                address,
-                self._origin.port,
-                ssl=self._tls,
-                server_hostname=self._origin.host if self._tls else None,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_S if self._tls else None,
-            )
+            if self._proxy is not None and self._tls is not None:
+                transport = await self._through(self._proxy, self._tls, address, connection)
+            else:
+                transport, _ = await loop.create_connection(
+                    lambda: connection,
+                    address,
+                    self._next.port,
+                    ssl=self._tls,
+                    server_hostname=self._origin.host if self._tls else None,
+                    ssl_shutdown_timeout=TLS_SHUTDOWN_S if self._tls else None,
+                )
             _probe(transport)
             return _standing(connection)
+
+    async def _through(
+        self, proxy: ForwardProxy, tls: ssl.SSLContext, address: str, connection: Connection
+    ) -> asyncio.BaseTransport:
+        """TLS with the origin through a tunnel of the proxy."""
+        loop = asyncio.get_running_loop()
+        outer, tunnel = await loop.create_connection(lambda: Tunnel(proxy, self._origin), address, proxy.port)
+        try:
+            await tunnel.opened()
+            inner = await loop.start_tls(
+                outer, connection, tls, server_hostname=self._origin.host, ssl_shutdown_timeout=TLS_SHUTDOWN_S
+            )
+        except BaseException:
+            outer.abort()
+            raise
+        if inner is None:
+            raise ConnectionResetError("closed while TLS began")
+        connection.connection_made(inner)
+        return inner
 
     async def _to_unix(self, connection: Connection) -> Connection:
         with _dropped_on_failure(connection):

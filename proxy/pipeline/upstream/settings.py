@@ -1,7 +1,8 @@
 """Where a client connects to and within which bounds. Durations are seconds (float), sizes bytes."""
 
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from base64 import b64encode
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -41,6 +42,31 @@ class Origin:
         """The value of the Host header; the scheme's own port is left out."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return (host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}").encode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardProxy:
+    """An HTTP proxy on the way out; `authorization` is the value of Proxy-Authorization where it wants one."""
+
+    host: str
+    port: int
+    authorization: bytes | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> "ForwardProxy":
+        """The proxy of `http://[user:password@]host[:port]`, user and password percent-encoded (Basic, RFC 7617).
+
+        Raises ValueError for everything else, without quoting it.
+        """
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
+            msg = "a proxy is http://[user:password@]host[:port]"
+            raise ValueError(msg)
+        authorization = None
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            authorization = b"Basic " + b64encode(pair.encode())
+        return cls(parts.hostname, _DEFAULT_PORTS["http"] if parts.port is None else parts.port, authorization)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
