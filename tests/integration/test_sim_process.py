@@ -120,3 +120,11 @@ def test_it_serves_on_an_inherited_socket_and_says_when_it_does() -> None:
         process.terminate()
         assert process.wait(10) == 0
     os.close(reading)
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/", "/v1/nothing%20here?x=1"])
+def test_a_path_that_is_not_there_is_refused_in_json(address: str, path: str) -> None:
+    status, _, answer = call(address, path, {})
+    error = json.loads(answer)["error"]
+    assert (status, error["type"], error["code"]) == (404, "not_found_error", "unknown_url")
+    assert error["message"].startswith("Invalid URL (POST /")
