@@ -35,7 +35,9 @@ def load_figures(
     """Return what a load says of the processes under test (`workers`), of those beside them and of the bench itself."""
     pids = tuple(workers)
     worker_ns = sum(load.cpu_ns[pid] for pid in pids)
-    figures = {"calls_a_second": load.calls / load.seconds, "chunks_a_second": load.events / load.seconds}
+    figures = {"calls_a_second": load.calls / load.seconds}
+    if scenario.stream:
+        figures["chunks_a_second"] = load.events / load.seconds
     figures["foreign"] = max(0.0, load.machine_cpu_ns - sum(load.cpu_ns.values()) - load.own_cpu_ns) / (
         load.seconds * 1e9
     )
@@ -46,7 +48,7 @@ def load_figures(
     for role, nanoseconds in roles.items():
         if load.calls and not scenario.stream:
             figures[f"{role}_us_a_call"] = nanoseconds / load.calls / 1000
-        if load.events:
+        if load.events and scenario.stream:
             figures[f"{role}_us_a_chunk"] = nanoseconds / load.events / 1000
     figures |= _percentiles("latency", load.latency) | _percentiles("first_byte", load.first_byte)
     figures |= _percentiles("lateness", load.lateness)

@@ -5,9 +5,10 @@ Times are as the C program prints them: microseconds for latencies, nanoseconds 
 
 import http.client
 import json
+import re
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.scenarios import Scenario
@@ -50,10 +51,27 @@ class Load:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request body and the answer that it must get, as files for the load generator."""
+    """A request body and the answer that it must get, as files for the load generator.
+
+    `marks`: pieces of text that the answer must have in this order, where its bytes are not compared.
+    """
 
     body: Path
     expected: Path
+    marks: Path | None = None
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a subject wants to be asked: path, headers beside the usual, what stands before a model's name.
+
+    `exact`: its answers are the upstream's, byte for byte; otherwise it writes them anew, and they must be complete.
+    """
+
+    path: str = PATH
+    headers: tuple[str, ...] = ()
+    model_prefix: str = ""
+    exact: bool = True
 
 
 def learn_exchange(scenario: Scenario, upstream_port: int, directory: Path) -> Exchange:
@@ -71,13 +89,34 @@ def learn_exchange(scenario: Scenario, upstream_port: int, directory: Path) -> E
     return exchange
 
 
+def suit(exchange: Exchange, scenario: Scenario, manner: Manner) -> Exchange:
+    """Return the exchange as a subject of this manner has it; writes its files beside the others."""
+    if manner.model_prefix:
+        body = replace(scenario, model=manner.model_prefix + scenario.model).body()
+        path = exchange.body.with_suffix("." + re.sub(r"\W+", "-", manner.model_prefix) + "request")
+        path.write_bytes(body)
+        exchange = replace(exchange, body=path)
+    if not manner.exact:
+        path = exchange.expected.with_suffix(".marks")
+        path.write_bytes(b"\n".join(marks_of(exchange.expected.read_bytes())))
+        exchange = replace(exchange, marks=path)
+    return exchange
+
+
+def marks_of(answer: bytes) -> list[bytes]:
+    """Return what of an answer must come through every proxy: each piece of text, and the end of a stream."""
+    texts = [text.strip() for text in re.findall(rb'"content":"([^"]+)"', answer)]
+    return [*texts, b"[DONE]"] if answer.startswith(b"data: ") else texts
+
+
 @dataclass(frozen=True)
 class Target:
-    """Where a load goes: a port, the Authorization header, and the processes whose CPU time is taken."""
+    """Where a load goes: a port, the Authorization header, the processes whose CPU time is taken, how it wants to be asked."""
 
     port: int
     authorization: str | None
     watched: Sequence[int]
+    manner: Manner = field(default_factory=Manner)
 
 
 def run_load(
@@ -89,7 +128,7 @@ def run_load(
 ) -> Load:
     """Run one load to its end; `at_full_load` is called once while every connection is busy.
 
-    Raises LoadFailedError when a single call was not answered with status 200 and the upstream's exact bytes.
+    Raises LoadFailedError when a single call was not answered with status 200 and the upstream's exact bytes (or its marks).
     """
     command: list[str | Path] = [program, *_arguments(scenario, exchange, target)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -117,9 +156,9 @@ def _pause(process: "subprocess.Popen[str]", seconds: float) -> None:
 def _arguments(scenario: Scenario, exchange: Exchange, target: Target) -> list[str]:
     arguments = {
         "port": target.port,
-        "path": PATH,
+        "path": target.manner.path,
         "body": exchange.body,
-        "expect": exchange.expected,
+        **({"marks": exchange.marks} if exchange.marks else {"expect": exchange.expected}),
         "connections": scenario.connections,
         "stagger-ms": round(scenario.stagger * 1000),
         "warmup-ms": round(scenario.warmup * 1000),
@@ -129,6 +168,7 @@ def _arguments(scenario: Scenario, exchange: Exchange, target: Target) -> list[s
     text = [f"--{name}={value}" for name, value in arguments.items()]
     if target.authorization:
         text.append(f"--auth={target.authorization}")
+    text += [f"--header={header}" for header in target.manner.headers]
     return text + [f"--watch={pid}" for pid in target.watched]
 
 

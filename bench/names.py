@@ -4,6 +4,7 @@ DIRECT = "direct"
 YARDSTICK = "nginx"
 BARE = "aiohttp"
 OURS = "farebox"
+PEERS = ("envoy", "litellm", "otari", "portkey", "mlflow", "tensorzero", "bifrost")  # gateways of others
 LEDGER = "ledger"  # a load on Redis alone, not a scenario of calls
 OURS_WITH_TWO_WORKERS = "farebox, 2 workers"
 OURS_IN_PART = (

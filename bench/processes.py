@@ -91,9 +91,9 @@ def free_port() -> int:
         return port
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, timeout: float = _START_TIMEOUT) -> None:
     """Return once something listens; raises SubjectUnavailableError with the log's end when the process gives up."""
-    give_up_at = time.monotonic() + _START_TIMEOUT
+    give_up_at = time.monotonic() + timeout
     while time.monotonic() < give_up_at and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return

@@ -49,13 +49,15 @@ _CALL = (
     Column("busy", "busy", 2),
 )
 _CHUNK = (Column("CPU us a chunk", "cpu_us_a_chunk", 2), Column("chunks/s", "chunks_a_second", 0))
+_MEMORY = (
+    Column("idle MB", "idle_mb"),
+    Column("idle PSS MB", "idle_pss_mb"),
+    Column("KB a stream", "kb_a_stream"),
+    Column("MB after they were cut", "after_mb"),
+)
 _COLUMNS: dict[str, tuple[Column, ...]] = {
-    "memory": (
-        Column("idle MB", "idle_mb"),
-        Column("idle PSS MB", "idle_pss_mb"),
-        Column("KB a stream", "kb_a_stream"),
-        Column("MB after they were cut", "after_mb"),
-    ),
+    "memory": _MEMORY,
+    "memory5k": _MEMORY,
     "small": _CALL,
     "one": (
         Column("first byte p50 ms", "first_byte_p50_ms", 3),
@@ -70,13 +72,16 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("late p99 ms", "lateness_p99_ms", 2),
         Column("late max ms", "lateness_max_ms", 1),
     ),
+    "prompt100k": _CALL,
     "prompt": _CALL,
+    "small-tls": _CALL,
+    "flat-tls": (*_CHUNK, Column("busy", "busy", 2)),
 }
 
 
 def sheets(results: Results, subjects: Sequence[str]) -> list[Sheet]:
-    """Return one table a scenario, a row a subject, medians over the rounds."""
-    made = []
+    """Return the table of subjects and one table a scenario, a row a subject, medians over the rounds."""
+    made = [_subject_sheet(results, subjects)]
     for scenario in SCENARIOS:
         columns = _COLUMNS[scenario.name]
         rows = []
@@ -85,10 +90,25 @@ def sheets(results: Results, subjects: Sequence[str]) -> list[Sheet]:
             if any(value is not None for value in values):
                 cells = (_number(value, column.decimals) for value, column in zip(values, columns, strict=True))
                 rows.append((subject, *cells))
+            elif any((subject, scenario.name) in one.failures for one in results.rounds):
+                rows.append((subject, "did not stand it", *(_ABSENT for _ in columns[1:])))
         if rows:
             made.append(Sheet(scenario.title, ("subject", *(column.heading for column in columns)), rows))
     beside = _beside_sheet(results.rounds)
     return [*made, beside] if beside.rows else made
+
+
+def _subject_sheet(results: Results, subjects: Sequence[str]) -> Sheet:
+    """Who was measured and how their answers were checked, or why they were not."""
+    rows = []
+    for subject in subjects:
+        if subject in results.unavailable:
+            reason = " ".join(results.unavailable[subject].split())
+            rows.append((subject, _ABSENT, f"not measured: {reason}"))
+            continue
+        checked = "status 200, complete, every piece of text in order" if subject in results.rewriting else "every byte"
+        rows.append((subject, checked, "; ".join(results.notes.get(subject, ())) or _ABSENT))
+    return Sheet("subjects", ("subject", "answers checked", "remark"), rows)
 
 
 def _beside_sheet(rounds: Sequence[Round]) -> Sheet:
@@ -125,9 +145,8 @@ def budget_sheet(verdicts: Sequence[Verdict]) -> Sheet:
 
 def remarks(results: Results, verdicts: Sequence[Verdict]) -> list[str]:
     """Return in words what the tables cannot say: what is missing, what failed, what bounds a figure."""
-    said = [f"{name} was not measured: {reason}" for name, reason in results.unavailable.items()]
-    said += [f"FAILED {failure}" for failure in results.failures]
-    said += [f"{name}: {note}" for name, notes in results.notes.items() for note in notes]
+    said = [f"FAILED {failure}" for failure in results.failures]
+    said += [f"did not stand the load: {overload}" for overload in results.overloads]
     measured = dict.fromkeys(subject for one in results.rounds for subject, _ in one.figures)
     for name in measured:
         busy = median(results.rounds, name, "small", "busy")

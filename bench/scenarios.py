@@ -19,7 +19,10 @@ class Stream:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One load. `direct`: it is run without a proxy too; `two_workers`: on Farebox with two workers too."""
+    """One load. `direct`: it is run without a proxy too; `two_workers`: on Farebox with two workers too; `peers`: on gateways too.
+
+    `tls`: the upstream is behind TLS, for those subjects that are set up for it.
+    """
 
     name: str
     title: str
@@ -33,6 +36,8 @@ class Scenario:
     direct: bool = False
     two_workers: bool = False
     weighs_memory: bool = False
+    peers: bool = False
+    tls: bool = False
 
     def body(self) -> bytes:
         """Return the request: an OpenAI chat completion that does not ask for usage, as most clients do not."""
@@ -73,6 +78,18 @@ SCENARIOS = (
         warmup=2.5,
         interval=1.5,
         weighs_memory=True,
+        peers=True,
+    ),
+    Scenario(
+        name="memory5k",
+        title="5,000 open streams, an event a second each",
+        model="bench-open",
+        connections=5000,
+        stream=Stream(chunks=30, period_ms=1000),
+        stagger=8.0,
+        warmup=9.0,
+        interval=1.5,
+        weighs_memory=True,
     ),
     Scenario(
         name="small",
@@ -82,8 +99,17 @@ SCENARIOS = (
         interval=3.0,
         direct=True,
         two_workers=True,
+        peers=True,
     ),
-    Scenario(name="one", title="small call, one client", model="bench-small", connections=1, interval=2.0, direct=True),
+    Scenario(
+        name="one",
+        title="small call, one client",
+        model="bench-small",
+        connections=1,
+        interval=2.0,
+        direct=True,
+        peers=True,
+    ),
     Scenario(
         name="flat",
         title="flat-out SSE, 16 clients",
@@ -91,6 +117,7 @@ SCENARIOS = (
         connections=16,
         stream=Stream(chunks=500, period_ms=0),
         interval=3.0,
+        peers=True,
     ),
     # The interval is a stream's length: every stream then has exactly one end and one start in it.
     Scenario(
@@ -103,6 +130,16 @@ SCENARIOS = (
         warmup=0.7,
         interval=3.0,
         direct=True,
+        peers=True,
+    ),
+    Scenario(
+        name="prompt100k",
+        title="100 KB prompt, 16 clients",
+        model="bench-small",
+        connections=16,
+        interval=2.0,
+        prompt_bytes=100_000,
+        peers=True,
     ),
     Scenario(
         name="prompt",
@@ -111,6 +148,24 @@ SCENARIOS = (
         connections=4,
         interval=2.0,
         prompt_bytes=1_000_000,
+        peers=True,
+    ),
+    Scenario(
+        name="small-tls",
+        title="small call, 64 clients, the provider behind TLS",
+        model="secure-small",
+        connections=64,
+        interval=3.0,
+        tls=True,
+    ),
+    Scenario(
+        name="flat-tls",
+        title="flat-out SSE, 16 clients, the provider behind TLS",
+        model="secure-flat",
+        connections=16,
+        stream=Stream(chunks=500, period_ms=0),
+        interval=3.0,
+        tls=True,
     ),
 )
 

@@ -1,9 +1,11 @@
 /* A load generator that is not the bottleneck: one thread, epoll, kept-alive connections, a closed loop on each.
  *
- *   load --port P --body FILE --expect FILE [--path P] [--auth TEXT] [--connections N] [--stagger-ms N]
- *        [--warmup-ms N] [--interval-ms N] [--period-ms N] [--watch PID ...]
+ *   load --port P --body FILE (--expect FILE | --marks FILE) [--path P] [--auth TEXT] [--header TEXT ...]
+ *        [--connections N] [--stagger-ms N] [--warmup-ms N] [--interval-ms N] [--period-ms N] [--watch PID ...]
  *
- * Every answer must have status 200 and exactly the bytes of --expect, else it is an error. Figures are of the interval
+ * Every answer must have status 200 and exactly the bytes of --expect, else it is an error. For a subject that writes
+ * answers anew, --marks has lines that must occur in the answer, each after the one before, and the answer must end as
+ * its framing says; each mark then counts as an event (its first character must not occur in it again). Figures are of the interval
  * that starts after the warm-up: completed calls, SSE events (counted by their place in the expected bytes), latencies
  * and first-byte latencies of the calls completed in it, lateness of events against --period-ms, counted from the
  * first event of their stream. --watch adds the CPU time (ns, all threads) that a process used in just that interval.
@@ -20,7 +22,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#define MAX_WATCHED 16
+#define MAX_WATCHED 24
+#define MAX_HEADERS 8
 #define MAX_ERRORS 100
 #define STALL_NS (10 * NS_PER_S)
 #define GRACE_NS (300 * NS_PER_MS)
@@ -34,7 +37,8 @@ struct conn {
     enum body_state state;
     int64_t sent_at, first_byte_at, first_event_at, heard_at;
     size_t remaining;             /* of the body, or of the current chunk */
-    size_t at, event;             /* position in the expected bytes; events that ended before it */
+    size_t at, event;             /* position in the answer; events that ended before it */
+    size_t matched;               /* characters of the next mark that were just seen */
     int line_size;                /* characters of the current chunk-size or trailer line */
     size_t head_size;
     char head[8192];
@@ -53,9 +57,11 @@ struct watched {
 static struct {
     int port, connections;
     int64_t stagger, warmup, interval, period;
-    const char *path, *auth;
+    const char *path, *auth, *headers[MAX_HEADERS];
+    int header_count;
     struct bytes request, expected;
     size_t *event_ends, event_count;
+    const char **marks; /* one an event; NULL where every byte is compared */
     struct watched watched[MAX_WATCHED];
     int watched_count;
 } plan = {.connections = 1, .warmup = 500 * NS_PER_MS, .interval = 3 * NS_PER_S, .path = "/v1/chat/completions"};
@@ -112,7 +118,7 @@ static void send_rest(struct conn *c) {
 static void start_call(struct conn *c) {
     c->state = HEAD;
     c->busy = true;
-    c->sent = c->head_size = c->at = c->event = 0;
+    c->sent = c->head_size = c->at = c->event = c->matched = 0;
     c->first_byte_at = c->first_event_at = 0;
     c->heard_at = c->sent_at = now_ns();
     send_rest(c);
@@ -138,7 +144,11 @@ __attribute__((format(printf, 2, 3))) static void fail_call(struct conn *c, cons
 
 static void end_call(struct conn *c) {
     c->busy = false;
-    if (c->at != plan.expected.size) {
+    if (plan.marks && c->event != plan.event_count) {
+        fail_call(c, "answer ended after %zu of %zu pieces, %zu bytes", c->event, plan.event_count, c->at);
+        return;
+    }
+    if (!plan.marks && c->at != plan.expected.size) {
         fail_call(c, "answer ended after %zu of %zu bytes", c->at, plan.expected.size);
         return;
     }
@@ -165,7 +175,32 @@ static void note_event(struct conn *c) {
     sample(&seen.lateness, late > 0 ? late : 0);
 }
 
+static void find_marks(struct conn *c, const char *data, size_t size) {
+    for (size_t i = 0; i < size && c->event < plan.event_count;) {
+        const char *mark = plan.marks[c->event];
+        if (!c->matched) {
+            const char *found = memchr(data + i, *mark, size - i);
+            if (!found) return;
+            i = (size_t)(found - data);
+        }
+        if (data[i] != mark[c->matched]) {
+            c->matched = 0; /* this character may be the first of the mark */
+            continue;
+        }
+        i++;
+        if (mark[++c->matched]) continue;
+        c->matched = 0;
+        note_event(c);
+    }
+}
+
 static bool take_body(struct conn *c, const char *data, size_t size) {
+    if (plan.marks) {
+        c->at += size;
+        if (measuring()) seen.bytes += (int64_t)size;
+        find_marks(c, data, size);
+        return true;
+    }
     if (c->at + size > plan.expected.size || memcmp(plan.expected.data + c->at, data, size) != 0) {
         fail_call(c, "answer differs from the upstream's within %zu bytes after byte %zu", size, c->at);
         return false;
@@ -482,13 +517,28 @@ static void find_events(void) {
     }
 }
 
+static void read_marks(const char *path) {
+    struct bytes all = read_all(path);
+    bytes_append(&all, "", 1);
+    plan.marks = grow(NULL, (all.size + 1) * sizeof *plan.marks);
+    for (char *mark = strtok(all.data, "\n"); mark; mark = strtok(NULL, "\n")) {
+        if (strchr(mark + 1, *mark)) die("the first character of a mark occurs in it again: %s", mark);
+        plan.marks[plan.event_count++] = mark;
+    }
+}
+
 static void make_request(const char *body_path) {
     char head[2048];
+    char more[1024] = "";
     struct bytes body = read_all(body_path);
+    for (int i = 0, at = 0; i < plan.header_count; i++) {
+        at += snprintf(more + at, sizeof more - (size_t)at, "%s\r\n", plan.headers[i]);
+        if ((size_t)at >= sizeof more) die("headers are too large");
+    }
     int size = snprintf(head, sizeof head,
-        "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s%s%sContent-Type: application/json\r\nAccept: */*\r\n"
+        "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s%s%s%sContent-Type: application/json\r\nAccept: */*\r\n"
         "User-Agent: bench/1\r\nContent-Length: %zu\r\n\r\n", plan.path, plan.port, plan.auth ? "Authorization: " : "",
-        plan.auth ? plan.auth : "", plan.auth ? "\r\n" : "", body.size);
+        plan.auth ? plan.auth : "", plan.auth ? "\r\n" : "", more, body.size);
     if (size < 0 || (size_t)size >= sizeof head) die("head of the request is too large");
     bytes_append(&plan.request, head, (size_t)size);
     bytes_append(&plan.request, body.data, body.size);
@@ -499,13 +549,19 @@ static void read_arguments(int argc, char **argv) {
     static const struct option options[] = {
         {"port", 1, 0, 'p'}, {"body", 1, 0, 'b'}, {"expect", 1, 0, 'e'}, {"path", 1, 0, 'u'}, {"auth", 1, 0, 'a'},
         {"connections", 1, 0, 'n'}, {"stagger-ms", 1, 0, 's'}, {"warmup-ms", 1, 0, 'w'}, {"interval-ms", 1, 0, 'i'},
-        {"period-ms", 1, 0, 'd'}, {"watch", 1, 0, 'c'}, {0}};
+        {"period-ms", 1, 0, 'd'}, {"watch", 1, 0, 'c'},
+        {"marks", 1, 0, 'm'}, {"header", 1, 0, 'h'}, {0}};
     const char *body = NULL;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
         case 'p': plan.port = atoi(optarg); break;
         case 'b': body = optarg; break;
         case 'e': plan.expected = read_all(optarg); break;
+        case 'm': read_marks(optarg); break;
+        case 'h':
+            if (plan.header_count == MAX_HEADERS) die("at most %d headers can be added", MAX_HEADERS);
+            plan.headers[plan.header_count++] = optarg;
+            break;
         case 'u': plan.path = optarg; break;
         case 'a': plan.auth = optarg; break;
         case 'n': plan.connections = atoi(optarg); break;
@@ -520,9 +576,10 @@ static void read_arguments(int argc, char **argv) {
         default: die("unknown argument");
         }
     }
-    if (!body || !plan.expected.size || !plan.port || plan.connections < 1) die("--port, --body and --expect are needed");
+    if (!body || !plan.port || plan.connections < 1 || !plan.expected.size == !plan.event_count)
+        die("--port, --body and either --expect or --marks are needed");
     make_request(body);
-    find_events();
+    if (plan.expected.size) find_events();
 }
 
 int main(int argc, char **argv) {

@@ -9,6 +9,7 @@ from bench.subjects.base import Place, Running
 from bench.subjects.direct import direct
 from bench.subjects.farebox import farebox, farebox_in_part, farebox_with_two_workers
 from bench.subjects.nginx import nginx
+from bench.subjects.peers import PEERS, RECIPES
 
 Subject = Callable[[Place], AbstractContextManager[Running]]
 
@@ -20,5 +21,6 @@ SUBJECTS: dict[str, Subject] = {
     OURS_IN_PART: farebox_in_part,
     OURS_WITH_TWO_WORKERS: farebox_with_two_workers,
 }
+"""The subjects of every run; PEERS are those of a run that asks for them."""
 
-__all__ = ["SUBJECTS", "Place", "Running", "Subject"]
+__all__ = ["PEERS", "RECIPES", "SUBJECTS", "Place", "Running", "Subject"]

@@ -1,8 +1,10 @@
 """The plain way to write a proxy with aiohttp: web.Application, ClientSession, one handler, no metering.
 
-A program of its own, so that it carries nothing of the bench: `bare_aiohttp_proxy.py PORT UPSTREAM_PORT`.
+A program of its own, so that it carries nothing of the bench: `bare_aiohttp_proxy.py PORT UPSTREAM_PORT [AUTHORITY]`. With the
+file of an authority (PEM) the upstream is spoken to over TLS, and its certificate verified.
 """
 
+import ssl
 import sys
 from collections.abc import AsyncIterator
 
@@ -12,6 +14,7 @@ _NOT_FORWARDED = {"host", "content-length", "connection", "transfer-encoding"}
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _SESSION = web.AppKey("session", ClientSession)
 _UPSTREAM = web.AppKey("upstream", str)
+_TLS = web.AppKey("tls", ssl.SSLContext)
 
 
 async def forward(request: web.Request) -> web.StreamResponse:
@@ -33,19 +36,21 @@ async def forward(request: web.Request) -> web.StreamResponse:
 async def with_session(application: web.Application) -> AsyncIterator[None]:
     """Keep one client session, its connections unbounded, for as long as the application runs."""
     async with ClientSession(
-        connector=TCPConnector(limit=0), timeout=ClientTimeout(), auto_decompress=False
+        connector=TCPConnector(limit=0, ssl=application.get(_TLS, True)), timeout=ClientTimeout(), auto_decompress=False
     ) as application[_SESSION]:
         yield
 
 
-def main(port: int, upstream_port: int) -> None:
+def main(port: int, upstream_port: int, authority: str | None = None) -> None:
     """Serve on `port` of the loopback interface until SIGTERM."""
     application = web.Application(client_max_size=_MAX_BODY_BYTES)
-    application[_UPSTREAM] = f"http://127.0.0.1:{upstream_port}"
+    application[_UPSTREAM] = f"{'https' if authority else 'http'}://127.0.0.1:{upstream_port}"
+    if authority:
+        application[_TLS] = ssl.create_default_context(cafile=authority)
     application.cleanup_ctx.append(with_session)
     application.router.add_post("/{path:.*}", forward)
     web.run_app(application, host="127.0.0.1", port=port, access_log=None, print=None, backlog=4096)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -4,28 +4,39 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.generator import Manner
 from bench.processes import Cores, tail
 from bench.subjects.insight import Insight
+
+
+@dataclass(frozen=True)
+class Secure:
+    """The upstream behind TLS: its port, and the authority (PEM) that vouches for it by the names 127.0.0.1 and localhost."""
+
+    port: int
+    authority: Path
 
 
 @dataclass(frozen=True)
 class Place:
     """Where a subject runs: the upstream that it forwards to, a directory of its own, the CPUs it may use.
 
-    `database` is a file that Farebox shall work on, None for a new one.
+    `database` is a file that Farebox shall work on, None for a new one; `secure` is the same upstream behind TLS, where it is there.
     """
 
     upstream_port: int
     directory: Path
     cores: Cores
     database: Path | None = None
+    secure: Secure | None = None
 
 
 @dataclass(frozen=True)
 class Running:
     """A subject that answers. `workers` are the processes under test; `beside` are its helpers, by role.
 
-    `insight` reads what it counts itself, where it does; `configuration` is Farebox's, for its commands.
+    `insight` reads what it counts itself, where it does; `configuration` is Farebox's, for its commands; `over_tls` is the
+    same subject where it forwards to the upstream behind TLS.
     """
 
     port: int
@@ -37,6 +48,8 @@ class Running:
     log: Path | None = None
     insight: Callable[[], Insight] | None = None
     configuration: Path | None = None
+    manner: Manner = field(default_factory=Manner)
+    over_tls: "Running | None" = None
 
     def gone(self) -> str | None:
         """Return which of its processes have ended, with the end of its log; None while all live."""

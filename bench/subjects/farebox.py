@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from bench.names import PART
@@ -60,12 +61,20 @@ url = "sqlite:///{database}"
 [credits]
 per_usd = 1000
 [upstream]
-max_connections = 4096
+max_connections = 8192
 [providers.bench]
 dialect = "openai"
 base_url = "http://127.0.0.1:{upstream_port}/v1"
 api_key = "env:BENCH_API_KEY"
 models = ["bench-*"]
+"""
+_OVER_TLS = """
+[providers.bench-tls]
+dialect = "openai"
+base_url = "https://localhost:{port}/v1"
+ca_file = "{authority}"
+api_key = "env:BENCH_API_KEY"
+models = ["secure-*"]
 """
 _PRICE = """
 [prices."{model}"]
@@ -119,6 +128,7 @@ def _farebox(place: Place, cpus: tuple[int, ...], part: float | None = None) -> 
                 directory=place.directory,
                 database=place.database or place.directory / "farebox.db",
             )
+            + (_OVER_TLS.format(port=place.secure.port, authority=place.secure.authority) if place.secure else "")
             + "".join(_PRICE.format(model=model) for model in sorted({scenario.model for scenario in SCENARIOS}))
         )
         key = _open_account(configuration)
@@ -130,7 +140,7 @@ def _farebox(place: Place, cpus: tuple[int, ...], part: float | None = None) -> 
                 pin(worker, cpu)
             for worker, group in zip(workers, groups, strict=bool(groups)):
                 join(group, worker)
-            yield Running(
+            running = Running(
                 port=port,
                 workers=tuple(workers),
                 beside={"redis": redis_pid, **beside},
@@ -140,6 +150,8 @@ def _farebox(place: Place, cpus: tuple[int, ...], part: float | None = None) -> 
                 insight=lambda: look(admin_port, _ENVIRONMENT["FAREBOX_ADMIN_TOKEN"]),
                 configuration=configuration,
             )
+            # A model's name says which provider has it, so that the same port serves both.
+            yield replace(running, over_tls=running) if place.secure else running
 
 
 @contextlib.contextmanager

@@ -18,10 +18,10 @@ _CONFIGURATION = """
 {user}
 daemon off;
 worker_processes 1;
-worker_rlimit_nofile 16384;
+worker_rlimit_nofile 20000;
 error_log stderr crit;
 pid {directory}/nginx.pid;
-events {{ worker_connections 8192; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     tcp_nodelay on;
@@ -47,7 +47,29 @@ http {{
             proxy_buffering off;
         }}
     }}
+    {over_tls}
 }}
+"""
+_OVER_TLS = """
+    upstream secure_model {{
+        server 127.0.0.1:{upstream_port};
+        keepalive 2048;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass https://secure_model;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+            proxy_ssl_protocols TLSv1.3;
+            proxy_ssl_verify on;
+            proxy_ssl_trusted_certificate {authority};
+            proxy_ssl_name localhost;
+            proxy_ssl_server_name on;
+        }}
+    }}
 """
 
 
@@ -55,11 +77,15 @@ http {{
 def nginx(place: Place) -> Iterator[Running]:
     """Run nginx for the length of the block; raises SubjectUnavailableError where it is not installed."""
     program = find_program("nginx")
-    port = free_port()
+    port, tls_port = free_port(), free_port()
     configuration, log = place.directory / "nginx.conf", place.directory / "nginx.log"
     configuration.write_text(
         _CONFIGURATION.format(
-            user=_user_line(), directory=place.directory, port=port, upstream_port=place.upstream_port
+            user=user_line(),
+            directory=place.directory,
+            port=port,
+            upstream_port=place.upstream_port,
+            over_tls=_over_tls(place, tls_port),
         )
     )
     command: list[str | Path] = [program, "-c", configuration, "-p", place.directory, "-e", log]
@@ -67,10 +93,17 @@ def nginx(place: Place) -> Iterator[Running]:
         wait_for_port(port, process, log)
         worker = _worker(process.pid)
         pin(worker, place.cores.subject)
-        yield Running(port=port, workers=(worker,), versions={"nginx": _version(program)})
+        over_tls = Running(port=tls_port, workers=(worker,)) if place.secure else None
+        yield Running(port=port, workers=(worker,), versions={"nginx": _version(program)}, over_tls=over_tls)
 
 
-def _user_line() -> str:
+def _over_tls(place: Place, port: int) -> str:
+    if not place.secure:
+        return ""
+    return _OVER_TLS.format(port=port, upstream_port=place.secure.port, authority=place.secure.authority)
+
+
+def user_line() -> str:
     """Workers of a root master become `nobody` by default, who cannot reach the run's directory."""
     return f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
 

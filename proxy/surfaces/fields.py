@@ -133,7 +133,7 @@ def _decimal(value: object) -> Decimal | None:
     if type(value) is int:
         return Decimal(value) if abs(value) < _LARGEST else None
     if isinstance(value, str):
-        if not 1 <= len(value) <= 40 or not value.replace(".", "", 1).isdecimal():
+        if not 1 <= len(value) <= 40 or not value.isascii() or not value.replace(".", "", 1).isdecimal():
             return None
         value = Decimal(value)
     if isinstance(value, Decimal) and value.is_finite() and -20 < value.adjusted() < 20:

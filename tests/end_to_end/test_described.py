@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.admin_api import AdminApi
-from tests.support.described import CREDITS, SECTIONS, ask_whatever, prepare
+from tests.support.described import ask_whatever, prepare
+from tests.support.described_things import CREDITS, make_things, sections
 from tests.support.installation import Installation
 from tests.support.mock_provider import MockProvider
+from tests.support.sdk import Sim
 
 SOAK_CASES = 20_000
 CASES = 1_000
@@ -18,14 +20,17 @@ CASES = 1_000
 def farebox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with (
         MockProvider() as provider,
-        Installation(tmp_path_factory.mktemp("described"), provider, extra=SECTIONS, credits=CREDITS) as running,
+        Sim() as sim,
+        Installation(
+            tmp_path_factory.mktemp("described"), provider, extra=sections(sim.url), credits=CREDITS
+        ) as running,
     ):
         yield running
 
 
 @pytest.fixture(scope="module")
 def config(farebox: Installation, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare(farebox, tmp_path_factory.mktemp("schemathesis"))
+    return prepare(make_things(farebox), tmp_path_factory.mktemp("schemathesis"))
 
 
 def both(farebox: Installation, config: Path, *, examples: int, seed: int, phases: str = "fuzzing") -> int:
@@ -49,6 +54,8 @@ def test_a_thousand_requests_are_answered_as_described(farebox: Installation, co
 def test_twenty_thousand_requests_are_answered_as_described(farebox: Installation, config: Path) -> None:
     done, seed = 0, 100
     while done < SOAK_CASES:
-        done += both(farebox, config, examples=60, seed=seed, phases="examples,coverage,fuzzing")
+        cases = both(farebox, config, examples=60, seed=seed, phases="examples,coverage,fuzzing")
+        print(f"seed {seed}: {cases} cases")  # noqa: T201 - the figures of a long run, which -rP shows
+        done += cases
         seed += 1
     farebox.audit()

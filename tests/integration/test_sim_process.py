@@ -120,3 +120,30 @@ def test_it_serves_on_an_inherited_socket_and_says_when_it_does() -> None:
         process.terminate()
         assert process.wait(10) == 0
     os.close(reading)
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/", "/v1/nothing%20here?x=1"])
+def test_a_path_that_is_not_there_is_refused_in_json(address: str, path: str) -> None:
+    status, _, answer = call(address, path, {})
+    error = json.loads(answer)["error"]
+    assert (status, error["type"], error["code"]) == (404, "not_found_error", "unknown_url")
+    assert error["message"].startswith("Invalid URL (POST /")
+
+
+def test_a_client_that_leaves_a_stream_is_no_error_of_the_server() -> None:
+    command = [sys.executable, "-W", "error", "-m", "proxy.providers.sim", "--listen", "127.0.0.1:0"]
+    body = {"model": "sim", "stream": True, "messages": [{"role": "user", "content": "hi"}], "sim": {"tokens": 5000}}
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = urlsplit(process.stdout.readline().split()[-1]).netloc
+        for _ in range(20):
+            connection = http.client.HTTPConnection(address, timeout=20)
+            connection.request("POST", CHAT.paths[0].shared, json.dumps(body))
+            response = connection.getresponse()
+            response.read1(10)
+            response.close()
+            connection.close()
+        assert call(address, CHAT.paths[0].shared, {**body, "stream": False})[0] == 200  # it has seen them leave
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert said == ""

@@ -2,7 +2,7 @@
 
 Judged are errors of the server, statuses, media types, headers and bodies that are not described, requests that should be refused and are
 not, and credentials that are not looked at. It runs as a process of its own, with a credential for each way of the document to say
-who asks; ids of things that exist are among what it asks for.
+who asks; ids of things that exist (`described_things`) are among what it asks for.
 """
 
 import json
@@ -14,21 +14,12 @@ from pathlib import Path
 
 import yaml
 
-from tests.support.admin_api import AdminApi
+from tests.support.described_things import Things
 from tests.support.farebox import environment
-from tests.support.installation import ADMIN_TOKEN, Installation
+from tests.support.installation import ADMIN_TOKEN
 
 DOCUMENT = Path(__file__).parents[2] / "proxy" / "admin" / "openapi.yaml"
 OPERATORS = "^(/admin/|/healthz|/readyz|/metrics)"
-# Asked often, and many at once; Apikley's codes are HTTP statuses, for a refusal under HTTP 200 looks like none.
-SECTIONS = """
-[surfaces]
-queries_per_minute = 1000000
-queries_at_once = 1000
-[surfaces.apikley]
-mirror = true
-"""
-CREDITS = 'resources = "own"'  # ids of answers that nobody stored are refused here, and not by the tests' provider, in plain text
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -38,7 +29,9 @@ CHECKS = (
     "negative_data_rejection",
     "ignored_auth",
 )
+_HOOKS = Path(__file__).with_name("described_hooks.py")
 _CONFIG = """
+hooks = "{hooks}"
 [auth.openapi]
 administrator = {{ bearer = "{token}" }}
 administrator_in_header = {{ api_key = "{token}" }}
@@ -48,19 +41,42 @@ key_in_query = {{ api_key = "{user}" }}
 manager_key = {{ bearer = "{manager}" }}
 anthropic_key = {{ api_key = "{user}" }}
 gemini_key = {{ api_key = "{user}" }}
-[dictionaries.accounts]
-values = [{accounts}]
-[dictionaries.keys]
-values = [{keys}]
-[dictionaries.administrators]
-values = [{administrators}]
+{dictionaries}
 [parameters]
-"path.account" = {{ dictionary = "accounts", probability = 0.6 }}
-"query.account" = {{ dictionary = "accounts", probability = 0.6 }}
-"query.accountId" = {{ dictionary = "accounts", probability = 0.3 }}
-"path.key" = {{ dictionary = "keys", probability = 0.6 }}
-"path.administrator" = {{ dictionary = "administrators", probability = 0.6 }}
+{parameters}
+{operations}
 """
+
+# What is asked for by ids that exist, and how often.
+_FOUND = {
+    "path.account": ("accounts", 0.7),
+    "query.account": ("accounts", 0.6),
+    "query.accountId": ("accounts", 0.5),
+    "body.accountId": ("accounts", 0.5),
+    "path.key": ("keys", 0.6),
+    "path.administrator": ("administrators", 0.6),
+    "path.grant": ("grants", 0.6),
+    "path.code": ("codes", 0.6),
+    "path.call": ("calls", 0.6),
+    "path.delivery": ("deliveries", 0.6),
+    "path.model": ("models", 0.7),
+    "query.id": ("calls", 0.6),
+    "body.call_id": ("calls", 0.6),
+    "body.code": ("code_texts", 0.6),
+    "body.reservationId": ("reservations", 0.6),
+    "body.model": ("models", 0.7),
+    "body.modelId": ("models", 0.5),
+    "body.credits": ("credits", 0.5),
+    "body.amount": ("amounts", 0.6),
+    "body.actualAmount": ("amounts", 0.6),
+}
+_ENDED = {
+    "POST /admin/v1/accounts/{account}/close": ("path.account", "closing"),
+    "POST /admin/v1/accounts/{account}/holds/{call}/release": ("path.call", "holds"),
+    "POST /admin/v1/keys/{key}/revoke": ("path.key", "ending_keys"),
+    "POST /admin/v1/grants/{grant}/revoke": ("path.grant", "ending_grants"),
+    "POST /admin/v1/codes/{code}/revoke": ("path.code", "ending_codes"),
+}
 
 
 @dataclass(frozen=True)
@@ -72,29 +88,25 @@ class Asked:
     said: str
 
 
-def prepare(farebox: Installation, folder: Path) -> Path:
-    """Makes accounts, keys and administrators; the configuration of the runs, which names them."""
-    api = AdminApi(farebox.admin_url)
-    accounts = [api.account(f"asked {number}", credits="1000") for number in range(6)]
-    keys, secrets = [], []
-    for account in accounts:
-        for kind in ("user", "manager"):
-            made = api.made("accounts", account, "keys", body={"name": kind, "kind": kind})
-            keys.append(made["id"])
-            secrets.append(made["key"])
-    people = [api.made("administrators", body={"name": f"asked-{n}", "roles": ["read"]})["id"] for n in range(4)]
+def prepare(made: Things, folder: Path) -> Path:
+    """The configuration of the runs: who asks, and what there is to ask about."""
     described = yaml.load(DOCUMENT.read_bytes(), yaml.CSafeLoader)
     (folder / "openapi.json").write_text(json.dumps(described), encoding="ascii")  # read in a tenth of the time
     path = folder / "schemathesis.toml"
-    # The first account is whose keys ask; it is not among what is closed, nor are its keys among what is revoked.
     path.write_text(
         _CONFIG.format(
+            hooks=_HOOKS,
             token=ADMIN_TOKEN,
-            user=secrets[0],
-            manager=secrets[1],
-            accounts=_strings(accounts[1:]),
-            keys=_strings(keys[2:]),
-            administrators=_strings(people),
+            user=made.user,
+            manager=made.manager,
+            dictionaries="\n".join(
+                f"[dictionaries.{name}]\nvalues = {json.dumps(made.values[name])}" for name in made.values
+            ),
+            parameters="\n".join(_bound(where, name, often) for where, (name, often) in _FOUND.items()),
+            operations="\n".join(
+                f'[[operations]]\ninclude-name = "{operation}"\n[operations.parameters]\n{_bound(where, name, 0.6)}'
+                for operation, (where, name) in _ENDED.items()
+            ),
         )
     )
     return path
@@ -126,5 +138,5 @@ def ask_whatever(
     return Asked(int(counted[1]) if counted else 0, done.returncode == 0, said)
 
 
-def _strings(values: list[str]) -> str:
-    return ", ".join(f'"{value}"' for value in values)
+def _bound(where: str, name: str, often: float) -> str:
+    return f'"{where}" = {{ dictionary = "{name}", probability = {often} }}'

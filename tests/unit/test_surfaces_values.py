@@ -55,6 +55,7 @@ def test_an_amount_is_read_as_it_is_shown(amount: int) -> None:
         '""',
         '"."',
         '"-1"',
+        '"\u0661"',
         "true",
         "null",
         "[1]",

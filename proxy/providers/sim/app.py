@@ -12,6 +12,7 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
+from proxy.core.errors import NotFound
 from proxy.providers.encodings import count_now
 from proxy.providers.sim import chat, gemini_calls, handlers
 from proxy.providers.sim.models import SIM_MODELS, behaviour
@@ -36,6 +37,7 @@ def make_app() -> web.Application:
     router.add_get("/v1/models/{model}", answering("openai", _model))
     Responses().add_routes(router)
     gemini_calls.add_routes(router)
+    router.add_route("*", "/{path:.*}", answering("openai", _nowhere))
     return app
 
 
@@ -63,6 +65,11 @@ async def _serve(listener: socket.socket) -> None:
 
 async def _warm(_app: web.Application) -> None:
     await asyncio.to_thread(count_now, "", "sim")
+
+
+async def _nowhere(request: web.Request, _body: bytes) -> web.StreamResponse:
+    """Refuses a path that is not here, or not with this method, in JSON as providers do."""
+    raise NotFound(f"Invalid URL ({request.method} {request.path})", code="unknown_url")
 
 
 async def _models(request: web.Request) -> web.StreamResponse:

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 
 from proxy.core.errors import FareboxError, NotFound, TooLarge
 from proxy.core.ids import new_call_id
@@ -83,14 +84,27 @@ async def stream(
     failure: bytes,
     content_type: str = SSE,
 ) -> web.StreamResponse:
-    """A streamed answer; `failure` is the dialect's way to say in the middle that it went wrong."""
+    """A streamed answer; `failure` is the dialect's way to say in the middle that it went wrong. It ends where the client has left."""
     response = web.StreamResponse(headers={"content-type": content_type, "cache-control": "no-cache"})
-    await response.prepare(request)
+    with suppress(ClientConnectionResetError):  # aiohttp would log it as an error of the server
+        await response.prepare(request)
+        await _write(request, response, behaviour, events, failure)
+    return response
+
+
+async def _write(
+    request: web.Request,
+    response: web.StreamResponse,
+    behaviour: Behaviour,
+    events: Iterable[Event],
+    failure: bytes,
+) -> None:
     tokens = 0
     for event, is_token in events:
         if is_token:
             if tokens == behaviour.fail_after:
-                return _broken_off(request, response)
+                _broken_off(request, response)
+                return
             if tokens == behaviour.error_after:
                 await response.write(failure)
                 break
@@ -99,7 +113,6 @@ async def stream(
             tokens += 1
         await response.write(event)
     await response.write_eof()
-    return response
 
 
 def failure_event(dialect: str) -> bytes:
