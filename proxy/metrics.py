@@ -42,6 +42,9 @@ _SECONDS = (
 )
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
+# Fine around 10 ms, above which a stall of the loop is too long.
+_LAG_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0)
+
 
 class Counter:
     """A sum by labels; `add` is a dictionary update."""
@@ -154,7 +157,7 @@ class Metrics:
         )
 
         self.loop_lag = Histogram(
-            "farebox_event_loop_lag_seconds", "How late the event loop came to a timer.", (), _OVERHEAD_SECONDS
+            "farebox_event_loop_lag_seconds", "How late the event loop came to a timer.", (), _LAG_SECONDS
         )
 
     def __iter__(self) -> Iterator[Counter | Histogram]:

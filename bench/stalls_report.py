@@ -1,0 +1,57 @@
+"""Stalls as a table. Pure."""
+
+from collections.abc import Sequence
+
+from bench.report import Sheet
+from bench.scale_fit import percentile
+from bench.stalls_bed import Seen
+
+BOUND_MS = 10.0
+_HEADINGS = (
+    "under",
+    "longest stall ms",
+    "99.9 % of looks below ms",
+    "stalls above 10 ms",
+    "above 5 ms",
+    "bare timer: longest ms",
+    "bare: above 10 ms",
+    "bare: above 5 ms",
+    "longest collection ms",
+    "verdict",
+)
+
+
+def sheet(seen: Sequence[tuple[str, Seen]]) -> Sheet:
+    """Return the table of all conditions."""
+    return Sheet("Stalls", _HEADINGS, [lines_of(title, one) for title, one in seen])
+
+
+def lines_of(title: str, one: Seen) -> tuple[str, ...]:
+    """Return one condition's cells."""
+    longest, bare = max(one.late_ms, default=0.0), max(one.bare_ms, default=0.0)
+    return (
+        title,
+        f"{longest:.1f}",
+        f"{percentile(one.late_ms, 0.999):.1f}",
+        str(_above(one.late_ms, BOUND_MS)),
+        str(_above(one.late_ms, BOUND_MS / 2)),
+        f"{bare:.1f}",
+        str(_above(one.bare_ms, BOUND_MS)),
+        str(_above(one.bare_ms, BOUND_MS / 2)),
+        f"{max(ms for _, ms in one.collections_ms):.1f}" if one.collections_ms else "-",
+        verdict(one),
+    )
+
+
+def verdict(one: Seen) -> str:
+    """`within 10 ms`; `the machine's` where a bare timer was as late, as often; else `OVER 10 ms`."""
+    if not _above(one.late_ms, BOUND_MS):
+        return "within 10 ms"
+    # The bare timer looks as often as it can; a busy worker has fewer looks that could be late.
+    as_long = max(one.bare_ms, default=0.0) >= max(one.late_ms)
+    as_often = _above(one.bare_ms, BOUND_MS) >= _above(one.late_ms, BOUND_MS)
+    return "the machine's" if as_long and as_often else "OVER 10 ms"
+
+
+def _above(values: Sequence[float], bound: float) -> int:
+    return sum(1 for value in values if value > bound)
