@@ -249,11 +249,6 @@ class ClientConnection(asyncio.BufferedProtocol):
             raise ClientLeft
         transport.write(data)
 
-    @property
-    def writing_paused(self) -> bool:
-        """Whether the client has to read before more should be written."""
-        return self.paused_since is not None
-
     async def drained(self) -> None:
         """Waits until the client has read, or is gone."""
         if self.paused_since is not None and not self._closed:

@@ -233,9 +233,22 @@ class Exchange:
 
     async def send(self, piece: bytes) -> None:
         """Sends a piece of the body as it is; waits while the client reads too slowly. Raises ClientLeft."""
-        if piece:
-            self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
-        if self.connection.writing_paused:
+        self.write(piece)
+        await self.drained()
+
+    def write(self, piece: bytes) -> None:
+        """As `send`, without waiting: `connection.paused_since` says whether the client reads too slowly. Raises ClientLeft."""
+        if not piece:
+            return
+        if self.left:
+            raise ClientLeft
+        data = b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece
+        self.bytes_out += len(data)
+        self.connection.send(data)
+
+    async def drained(self) -> None:
+        """Waits while the client reads too slowly. Raises ClientLeft."""
+        if self.connection.paused_since is not None:
             await self.connection.drained()
             if self.left:
                 raise ClientLeft

@@ -100,13 +100,13 @@ class Hold:
         "_ended",
         "_extending",
         "_growths",
-        "_kept",
         "_renewed_at",
         "_step",
         "amount",
         "balance",
         "call",
         "charge",
+        "kept",
         "standings",
         "token_limit",
     )
@@ -122,7 +122,7 @@ class Hold:
         self._ended = False
         self._extending = False
         self._growths = 0
-        self._kept = False
+        self.kept = False
         self._step = 0
         self._renewed_at = 0.0
 
@@ -189,8 +189,10 @@ class Hold:
 
     async def keep(self, resource: str) -> None:
         """Notes whose a stored answer is, before the client reads its id; a second time does nothing."""
-        if not self._kept and resource not in self.call.ask.resources:
-            self._kept = True
+        if self.kept:
+            return
+        self.kept = True
+        if resource not in self.call.ask.resources:
             resources = self._credits.resources
             await resources.remembered(resources.remember(self.call, resource))
 

@@ -118,21 +118,14 @@ async def _relay_whole(
 async def _relay_stream(
     call: Call, answer: UpstreamExchange, hold: Hold, passage: Passage | None, begun: tuple[RawHeaders, bytes]
 ) -> None:
-    exchange, meter = call.exchange, call.meter
+    exchange = call.exchange
     headers, first = begun
     add_headers(headers, call, hold)
     try:
         exchange.begin(answer.status, headers)
         if first:
             await exchange.send(first)
-        while piece := await answer.read():
-            if passage is not None:
-                piece = passage.feed(piece)
-                if meter is not None and meter.resource is not None:
-                    await hold.keep(meter.resource)
-            await exchange.send(piece)
-            if hold.needs_more():
-                await hold.grow()
+        await _pass_on(call, answer, hold, passage)
         if passage is not None:
             tail, passage = passage.finish(), None
             await exchange.send(tail)
@@ -151,6 +144,32 @@ async def _relay_stream(
         raise
     await hold.settle()
     exchange.end()
+
+
+async def _pass_on(call: Call, answer: UpstreamExchange, hold: Hold, passage: Passage | None) -> None:
+    """Every piece to the client, in the callback that brings it; this task wakes up for what has to be waited for."""
+    exchange, meter = call.exchange, call.meter
+    client = exchange.connection
+    withheld = b""
+
+    def each(piece: bytes) -> bool:
+        nonlocal withheld
+        if passage is not None:
+            piece = passage.feed(piece)
+            if meter is not None and meter.resource is not None and not hold.kept:
+                withheld = piece
+                return False
+        exchange.write(piece)
+        return client.paused_since is None and not hold.needs_more()
+
+    while await answer.read_each(each):
+        if meter is not None and meter.resource is not None:
+            await hold.keep(meter.resource)
+            withheld, piece = b"", withheld
+            exchange.write(piece)
+        await exchange.drained()
+        if hold.needs_more():
+            await hold.grow()
 
 
 async def _cut(call: Call, passage: Passage | None) -> None:

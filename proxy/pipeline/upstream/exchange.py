@@ -7,6 +7,7 @@ exchange.close()
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -56,6 +57,7 @@ class Exchange:
         "_connecting",
         "_connection",
         "_deadline",
+        "_each",
         "_error",
         "_finished",
         "_grant",
@@ -89,7 +91,8 @@ class Exchange:
         self._connection: Connection | None = None
         self._connecting: asyncio.Timeout | None = None
         self._grant: tuple[Connection | None] | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
+        self._each: Callable[[bytes], bool] | None = None
         self._error: BaseException | None = None
         self._aborted = False
         self._finished = False
@@ -127,20 +130,36 @@ class Exchange:
         (also in the middle of an answer), or what `abort` was given.
         """
         while True:
-            pieces = self.pieces
-            if pieces:
-                piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-                pieces.clear()
-                self.buffered = 0
-                connection = self._connection
-                if connection is not None and connection.reading_paused:
-                    connection.resume_reading()
-                return piece
+            if self.pieces:
+                return self._taken()
             if self._error is not None:
                 raise self._error
             if self._finished:
                 return b""
             await self._arrival()
+
+    async def read_each(self, each: Callable[[bytes], bool]) -> bool:
+        """Calls `each` with what `read` would return, in the very callback in which it arrives: no task wakes up for it.
+
+        Until `each` is False: then True is returned, and it may be called again. False at the clean end. Raises what `read`
+        raises, and what `each` does.
+        """
+        while True:
+            if self.pieces:
+                if not each(self._taken()):
+                    return True
+                continue
+            if self._error is not None:
+                raise self._error
+            if self._finished:
+                return False
+            self._each = each
+            try:
+                stopped = await self._arrival()
+            finally:
+                self._each = None
+            if stopped:
+                return True
 
     def whole(self) -> bytes | None:
         """All that was not read yet of an answer that is complete; None where more may come. Does not wait."""
@@ -167,8 +186,20 @@ class Exchange:
     def wake(self) -> None:
         """Something arrived."""
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is None or waiter.done():
+            return
+        stopped = False
+        if self._each is not None and self.pieces:
+            try:
+                stopped = not self._each(self._taken())
+            except BaseException as error:  # noqa: BLE001 - not ours: it goes to who reads
+                if not waiter.done():
+                    waiter.set_exception(error)
+                return
+            if not stopped and not self._finished and self._error is None:
+                return
+        if not waiter.done():  # `each` may have ended the call
+            waiter.set_result(stopped)
 
     def completed(self) -> None:
         """The answer is complete and the connection no longer ours."""
@@ -275,12 +306,23 @@ class Exchange:
         connection.send(self, self._head, self._body)
         self._head = self._body = b""
 
-    def _arrival(self) -> asyncio.Future[None]:
-        """To be awaited: something arrives, or the call ends."""
+    def _arrival(self) -> asyncio.Future[bool]:
+        """To be awaited: something arrives, or the call ends; True where `read_each` is to stop."""
         if self._waiter is not None and not self._waiter.done():
             raise RuntimeError("a call is read by one reader")
         self._waiter = waiter = self._shared.loop.create_future()
         return waiter
+
+    def _taken(self) -> bytes:
+        """What has arrived, handed out; there is something."""
+        pieces = self.pieces
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self.buffered = 0
+        connection = self._connection
+        if connection is not None and connection.reading_paused:
+            connection.resume_reading()
+        return piece
 
     def _end(self) -> None:
         """Nothing more will arrive."""
