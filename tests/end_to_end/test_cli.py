@@ -93,7 +93,7 @@ def test_key_shapes(served: Path, account: str) -> None:
     rotated = command_json(served, "key", "rotate", user["id"])
     assert rotated["key"] != user["key"]
     assert rotated["limits"] == user["limits"]
-    assert command_json(served, "key", "revoke", rotated["id"])["status"] == "revoked"
+    assert command_json(served, "key", "revoke", rotated["id"], "--yes")["status"] == "revoked"
     statuses = {row["id"]: row["status"] for row in command_lines(served, "key", "list", account)}
     assert statuses == {user["id"]: "revoked", rotated["id"]: "revoked", manager["id"]: "active"}
 

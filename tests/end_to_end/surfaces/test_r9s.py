@@ -185,7 +185,7 @@ def test_keys_that_are_no_more(farebox: Installation) -> None:
     one = holder(farebox)
     refused(ask(farebox, "GET", f"{ROOT}/balance", bearer="sk_mg_" + "a" * 64), 401, "API key not found")
     key_id, key = another_key(farebox, one, kind="manager")
-    farebox.command("key", "revoke", key_id)
+    farebox.command("key", "revoke", key_id, "--yes")
     refused(ask(farebox, "GET", f"{ROOT}/balance", bearer=key), 401, "API key not found")
     expired = manager(farebox, one, expires_at=int(time.time() * 1000) - 1)
     refused(ask(farebox, "GET", f"{ROOT}/balance", bearer=expired), 401)
@@ -217,7 +217,7 @@ def test_at_most_ten_manager_keys_are_active(farebox: Installation) -> None:
     one = holder(farebox)
     made = [farebox.command("key", "create", one.name, "--manager") for _ in range(10)]
     assert farebox.lines("key", "create", one.name, "--manager", code=1) == []
-    farebox.command("key", "revoke", made[0]["id"])
+    farebox.command("key", "revoke", made[0]["id"], "--yes")
     assert farebox.command("key", "create", one.name, "--manager")["key"].startswith("sk_mg_")
 
 
