@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from proxy.core.errors import InvalidRequest
 from tests.support.installation import MODEL, Installation, charge_of
 from tests.support.mock_provider import INPUT_TOKENS
 from tests.support.processes import until
@@ -204,13 +205,14 @@ def test_scopes(farebox: Installation) -> None:
         ("usage:read", "balance:read"): (200, 200),
         ("usage:read",): (200, 403),
         ("balance:read",): (403, 200),
-        ("other",): (403, 403),
     }
     for scopes, (usage_status, balance_status) in may.items():
         key = manager(farebox, one, scopes=scopes)
         assert usage(farebox, key, 1, 2).status == usage_status, scopes
         assert ask(farebox, "GET", f"{ROOT}/balance", bearer=key).status == balance_status, scopes
     refused(usage(farebox, manager(farebox, one, scopes=("balance:read",)), 1, 2), 403)
+    with pytest.raises(InvalidRequest, match="there is no scope 'other'; scopes: usage:read, balance:read"):
+        manager(farebox, one, scopes=("other",))
 
 
 def test_at_most_ten_manager_keys_are_active(farebox: Installation) -> None:
