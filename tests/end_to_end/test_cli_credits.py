@@ -207,3 +207,19 @@ def test_a_threshold_is_set_and_taken_away(farebox: Installation, account: str) 
 
 def test_the_books_are_balanced(farebox: Installation) -> None:
     assert farebox.audit()["ok"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("grant", "give", "ACCOUNT", "5", "--key", "late"),
+        ("code", "create", "5"),
+        ("admin", "create", "late", "--role", "read"),
+        ("key", "create", "ACCOUNT"),
+    ],
+)
+def test_what_would_be_over_at_once_is_refused_in_the_words_that_were_typed(
+    farebox: Installation, account: str, words: tuple[str, ...]
+) -> None:
+    refused = said(farebox, *(account if word == "ACCOUNT" else word for word in words), "--expires", "2020-01-01")
+    assert (refused.returncode, "'2020-01-01' is over already" in refused.stderr) == (2, True)
