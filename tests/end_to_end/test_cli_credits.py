@@ -183,7 +183,18 @@ def test_sums_are_those_of_the_records(farebox: Installation, account: str) -> N
     (by_tag,) = farebox.lines("usage-summary", "--account", account, "--by", "tag:team")
     assert (by_tag["tag"], by_tag["charge_microcredits"]) == (None, record["charge_microcredits"])
     assert farebox.lines("usage-summary", "--account", account, "--model", "other") == []
+    (by_hour,) = farebox.lines(
+        "usage-summary", "--account", account, "--by", "hour", "--by", "status", "--by", "service"
+    )
+    assert (by_hour["hour"], by_hour["status"], by_hour["calls"]) == (
+        f"{by_hour['hour'][:13]}:00",
+        200,
+        by_day["calls"],
+    )
+    assert by_hour["service"]
+    assert by_hour["hour"].startswith(by_day["day"])
     assert said(farebox, "usage-summary", "--by", "moon").returncode == 2
+    assert said(farebox, "usage-summary", "--by", "hour", "--by", "day").returncode == 2
 
 
 def test_a_running_farebox_is_made_to_reload_and_one_that_is_not_there_is_told(farebox: Installation) -> None:
