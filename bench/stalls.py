@@ -2,7 +2,7 @@
 
 One worker of Farebox has the subject's core to itself; its loop looks at the clock every millisecond (see watched). On the same
 core, at the same time, a process with nothing else to do watches a timer of its own: what that one sees is the machine, not
-Farebox. A stall counts as ours where the bare timer has none as long. Nothing of ours may take above 10 ms.
+Farebox. The worker's CPU time from one look to the next tells work from waiting. Nothing of ours may take above 10 ms.
 """
 
 import contextlib

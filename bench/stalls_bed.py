@@ -34,10 +34,14 @@ _LEFT_AFTER_BYTES = 400_000
 
 @dataclass(frozen=True)
 class Seen:
-    """One condition: how late (ms) the worker and the bare timer were, each time; what the worker did while it was late."""
+    """One condition: how late (ms) worker and bare timer were, each time; what the worker did while it was late.
+
+    `worked_ms` is the CPU time of the worker's loop from one look to the next: a loop that was late without it had no core, or waited.
+    """
 
     late_ms: list[float]
     bare_ms: list[float]
+    worked_ms: list[float] = field(default_factory=list)
     stacks: list[dict[str, Any]] = field(default_factory=list)
     collections_ms: list[tuple[int, float]] = field(default_factory=list)
 
@@ -46,6 +50,7 @@ class Seen:
         return {
             "looks": len(self.late_ms),
             "late_ms": sorted((ms for ms in self.late_ms if ms > 1), reverse=True)[:200],
+            "worked_ms": sorted((ms for ms in self.worked_ms if ms > 1), reverse=True)[:200],
             "bare_looks": len(self.bare_ms),
             "bare_ms": sorted((ms for ms in self.bare_ms if ms > 1), reverse=True)[:200],
             "stacks": self.stacks,
@@ -74,7 +79,7 @@ class Bed:
     def seen(self) -> Seen:
         """What both saw since the last time this was asked."""
         told, bare = self._told()
-        return Seen(told["late_ms"], bare, told["stacks"], told["collections_ms"])
+        return Seen(told["late_ms"], bare, told["worked_ms"], told["stacks"], told["collections_ms"])
 
     def _told(self) -> tuple[Mapping[str, Any], list[float]]:
         self.report.unlink(missing_ok=True)
@@ -147,24 +152,26 @@ def bed(
         report, log = directory / "late.json", directory / "watched.log"
         port = free_port()
         configuration = directory / "watched.toml"
-        configuration.write_text(_changed(subject, directory, port))
+        configuration.write_text(copied_configuration(subject, directory / "watched", port) + _PRICES)
         command = [sys.executable, "-P", "-m", "bench.watched", "--config", str(configuration), "--report", str(report)]
         with started([*command, *(["--explain"] if explain else [])], log, _ENVIRONMENT) as process:
             wait_for_port(port, process, log)
             pin(process.pid, cores.subject)
-            _wait_until_ready(port)
+            wait_until_ready(port)
             with _bare_timer(cores) as bare:
                 yield Bed(port, subject.authorization, process.pid, key, report, bare, learn)
 
 
-def _changed(subject: Running, directory: Path, port: int) -> str:
+def copied_configuration(subject: Running, state: Path, port: int) -> str:
+    """An installation's configuration for one more worker: another port, a state directory of its own, room for any load."""
     assert subject.configuration is not None
     text = subject.configuration.read_text().replace(f'"127.0.0.1:{subject.port}"', f'"127.0.0.1:{port}"')
-    text = re.sub(r'state_dir = ".*"', f'state_dir = "{directory}/watched"', text)
-    return re.sub(r"max_connections = \d+", "max_connections = 8192", text) + _PRICES
+    text = re.sub(r'state_dir = ".*"', f'state_dir = "{state}"', text)
+    return re.sub(r"max_connections = \d+", "max_connections = 8192", text)
 
 
-def _wait_until_ready(port: int) -> None:
+def wait_until_ready(port: int) -> None:
+    """Return once a worker takes paid calls. Raises TimeoutError."""
     give_up_at = time.monotonic() + _REPORT_TIMEOUT_S
     while time.monotonic() < give_up_at:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)

@@ -32,12 +32,13 @@ _ROOT = str(Path(__file__).parents[1])
 
 
 class Watch:
-    """How late the loop was since the last report, in seconds; what it was doing meanwhile, where that is looked at."""
+    """How late the loop was since the last report, in seconds, and the CPU it used meanwhile; what it did, where that is looked at."""
 
     def __init__(self, report: Path) -> None:
         self._report = report
         self.due = float("inf")
         self.late: list[float] = []
+        self.worked: list[float] = []  # CPU of the main thread from one look to the next
         self.stacks: dict[str, tuple[int, float]] = {}
         self.collections: list[tuple[int, float]] = []  # generation, seconds
         self._collecting_since = 0.0
@@ -48,19 +49,23 @@ class Watch:
         loop.add_signal_handler(signal.SIGUSR1, self.tell)
         while True:
             self.due = time.monotonic() + TICK_S
+            before = time.thread_time()
             await asyncio.sleep(TICK_S)
             seconds = max(time.monotonic() - self.due, 0.0)
             self.late.append(seconds)
+            self.worked.append(time.thread_time() - before)
             metrics.loop_lag.observe((), seconds)
 
     def tell(self) -> None:
         """Writes the report, whole or not at all, and begins anew."""
         late, self.late = self.late, []
+        worked, self.worked = self.worked, []
         stacks, self.stacks = self.stacks, {}
         collections, self.collections = self.collections, []
         found = sorted(stacks.items(), key=lambda item: -item[1][1])[:_MOST_STACKS]
         document = {
             "late_ms": [round(seconds * 1000, 3) for seconds in late],
+            "worked_ms": [round(seconds * 1000, 3) for seconds in worked],
             "stacks": [{"stack": stack, "seen": seen, "late_ms": round(ms * 1000, 1)} for stack, (seen, ms) in found],
             "collections_ms": [(generation, round(seconds * 1000, 1)) for generation, seconds in collections],
         }

@@ -175,7 +175,7 @@ async def _worker(start: Start) -> None:
         for part in (listener, credits_, spool, health):
             part.start(tasks)
         tasks.spawn("event loop lag", _watch_loop(metrics))
-        reloader = Reloader(start.read_again, routes, pipeline, authenticator, surfaces.reload)
+        reloader = Reloader(start.read_again, routes, pipeline, authenticator, tasks, surfaces.reload)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
         metrics.flush()  # the library is imported now, and not while calls wait
         tasks.every("metrics", METRICS_FLUSH_S, _worker_flusher(metrics, stores.ledger))

@@ -137,6 +137,12 @@ def _check_endpoint(name: str, dialect: str, base_url: str) -> None:
     if dialect not in DIALECTS:
         msg = f"providers.{name}.dialect: {dialect!r} is not known; known: {', '.join(DIALECTS)}"
         raise ConfigError(msg)
+    if not base_url:
+        msg = (
+            f"providers.{name}.base_url is missing, and none is known for {name!r}: it is what an SDK would be given, such as "
+            "https://llm.example.com/v1"
+        )
+        raise ConfigError(msg)
     parts = urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
         msg = f"providers.{name}.base_url must be http(s)://host[:port][/path] without query or credentials"

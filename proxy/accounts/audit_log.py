@@ -1,7 +1,8 @@
 """The log of changes: one row for everything that an administrator, a command or a surface changed, with before and after.
 
 Where a change is SQL, its row is a step of the same transaction: `row_of` makes it, `STEP` writes it. Where it is not (a hold that is
-released, a reload), the row is committed first: what was done is always in the log, what is in the log was at least begun.
+released, a reload, credits), the row is committed first: what was done is always in the log, what is in the log was at least begun.
+Credits that are refused then leave a second row, `credit.refused`, with the same `operation_id`.
 
     await database.transaction(("close_account", [...]), (STEP, [row_of(change, now_ms)]))
 
@@ -20,6 +21,7 @@ STEP = "insert_audit_log"
 STEP_AT_VERSION = "insert_audit_log_at_version"  # and the parameters `account_id` and `version`
 STEP_OF_NEW_KEY = "insert_audit_log_of_new_key"  # and the parameter `digest`
 STEP_OF_OPERATION = "insert_audit_log_of_operation"  # and the parameter `operation_id`; a repeat writes nothing
+STEP_OF_REFUSAL = "insert_audit_log_of_refusal"  # likewise; nothing where the operation has ended already
 MAX_PAGE = 1000
 FIRST = "~"  # above every id
 FOREVER_MS = 2**62

@@ -4,6 +4,7 @@ How soon a revocation, suspension or change of limits is heard:
 - by a paid call: at once. The hold carries the account version that the caller was read with; after a change the ledger
   has a higher one and answers Stale. The pipeline then calls `forget` and identifies again, from SQL.
 - by a call without a hold: within `max_age_s`, which such calls set to 1 s.
+- by a key that was refused: within a second, so that a client that keeps trying does not ask SQL every time.
 - if the process that made the change died between its SQL commit and telling Redis: within the backstop (30 s). No cached
   entry is used for longer without asking SQL, and whoever finds a new version there announces it to the ledger.
 While SQL is away, entries that are known stay in use (a change cannot be committed either); unknown keys are 503.

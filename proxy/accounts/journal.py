@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.accounts.announce import AccountLedger, announce
-from proxy.accounts.audit_log import STEP_OF_OPERATION, Change, row_of
+from proxy.accounts.audit_log import STEP_OF_OPERATION, STEP_OF_REFUSAL, Change, row_of
 from proxy.accounts.holding import insufficient
 from proxy.accounts.operations import (
     APPLIED,
@@ -28,6 +28,7 @@ from proxy.accounts.operations import (
 )
 from proxy.core.clock import Clock
 from proxy.core.errors import (
+    KEY_USED,
     Conflict,
     FareboxError,
     Forbidden,
@@ -44,6 +45,7 @@ from proxy.sql.database import Database, Params, Row, Step, integer, optional_in
 
 TOPUP, GRANT, REFUND, ADJUSTMENT, EXPIRY = "topup", "grant", "refund", "adjustment", "expiry"
 SYSTEM_ACCOUNT = "acct_system"  # of usage that is recorded without an account; see recorded_usage
+REFUSAL = "credit.refused"  # in the log of changes, after the row of what was asked for
 OWN_KEYS = "farebox:"  # of operations that the program asks for itself
 MAX_TEXT = 500
 MAX_KEY = 255
@@ -133,13 +135,27 @@ class Journal:
         logged = {**row_of(change, self.clock.now_ms()), "operation_id": row["operation_id"]}
         return ((STEP_OF_OPERATION, [logged]),)
 
+    def _logged_refusal(self, row: Row, error: FareboxError) -> tuple[Step, ...]:
+        """The row that says that what the log has of a pending operation did not happen."""
+        if text(row, "idempotency_key").startswith(OWN_KEYS):
+            return ()
+        after = {
+            "kind": row["kind"],
+            "operation_id": row["operation_id"],
+            "idempotency_key": row["idempotency_key"],
+            "code": error.code,
+        }
+        change = Change(text(row, "actor") or "system", REFUSAL, text(row, "account_id"), None, after)
+        logged = {**row_of(change, self.clock.now_ms()), "operation_id": row["operation_id"]}
+        return ((STEP_OF_REFUSAL, [logged]),)
+
     async def agreed(self, wanted: Wanted) -> Row:
         """The row of the wanted key, as it is stored. Raises Conflict where it is another request's."""
         row = await self.row(wanted.account_id, wanted.idempotency_key)
         if row is None:
             raise RuntimeError("an operation vanished between its commit and its reading; rows are never deleted")
         if row["digest"] != wanted.digest:
-            raise Conflict("This idempotency key was used before with another request.", code="idempotency_conflict")
+            raise Conflict(KEY_USED, code="idempotency_conflict")
         return row
 
     async def row(self, account_id: str, idempotency_key: str) -> Row | None:
@@ -268,13 +284,15 @@ class Journal:
 
     async def _refuse(self, row: Row, error: FareboxError) -> Row:
         """Closes a row that the ledger refused, so that its key is answered with the same error for ever; and raises it."""
+        logged = self._logged_refusal(row, error)
         steps: list[Step] = [
-            ("refuse_operation", [{"operation_id": row["operation_id"], "refusal": refusal_text(error)}])
+            *logged,
+            ("refuse_operation", [{"operation_id": row["operation_id"], "refusal": refusal_text(error)}]),
         ]
         if row["kind"] == GRANT:
             steps.append(("refuse_grant", [{"operation_id": row["operation_id"]}]))
         touched = await self.database.transaction(*steps)
-        if touched[0] == 0:  # another attempt came to an end first, and that end stands
+        if touched[len(logged)] == 0:  # another attempt came to an end first, and that end stands
             now = await self.row(text(row, "account_id"), text(row, "idempotency_key"))
             if now is not None and now["status"] != PENDING:
                 return await self.finish(now)
@@ -311,7 +329,9 @@ async def known_account(database: Database, account_id: str) -> Row:
 def check_amount_asked(value: object, *, lowest: int = 1) -> int:
     """An amount as somebody asks for it. Raises InvalidRequest (`amount`)."""
     if type(value) is not int or not lowest <= value <= MAX_AMOUNT:
-        raise InvalidRequest("the amount must be whole microcredits, not zero, at most 2^53 - 1", param="amount")
+        raise InvalidRequest(
+            "the amount must be above zero, in whole microcredits, at most 2^53 - 1 of them", param="amount"
+        )
     return value
 
 

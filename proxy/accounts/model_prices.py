@@ -35,10 +35,10 @@ class ModelPrices:
     per_usd: int
 
     @classmethod
-    def of(cls, config: Config) -> Self:
-        """The prices of a configuration. Raises ConfigError."""
+    def of(cls, config: Config, book: PriceBook | None = None) -> Self:
+        """The prices of a configuration; `book` is its price book, where that is made already. Raises ConfigError."""
         providers = {name: tuple(provider.models) for name, provider in config.providers.items()}
-        return cls(config.price_book(), providers, dict(config.aliases), config.credits.per_usd)
+        return cls(book or config.price_book(), providers, dict(config.aliases), config.credits.per_usd)
 
     def find(self, model: str, at_ms: int) -> ModelPrice | None:
         """The price of a model at an instant (Unix milliseconds); None where it has none."""

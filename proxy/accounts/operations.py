@@ -3,6 +3,7 @@
 import json
 
 from proxy.core.errors import Conflict, FareboxError, InsufficientCredits, InvalidRequest, NotFound
+from proxy.core.money import format_credits
 from proxy.core.records import LedgerEntry
 from proxy.ledger.credit_scripts import NotRefunded, Operation
 from proxy.sql.database import Row, integer, optional_text, text
@@ -51,8 +52,10 @@ def entry_of(row: Row) -> LedgerEntry:
 def not_refunded(answer: NotRefunded) -> FareboxError:
     """The error that a refund without effect means."""
     if answer.why == "exceeds":
+        charge, refunded = format_credits(answer.charge_microcredits), format_credits(answer.refunded_microcredits)
         return Conflict(
-            "The refund would be more than what is left of the call's charge.",
+            "The refund would be more than what is left of the call's charge: it was charged "
+            f"{charge} credits, and {refunded} of them are returned. Another amount needs another idempotency key.",
             code="refund_exceeds_charge",
             metadata={"charge": answer.charge_microcredits, "refunded": answer.refunded_microcredits},
         )

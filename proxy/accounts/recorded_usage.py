@@ -29,7 +29,7 @@ from proxy.accounts.usage_reports import (
 )
 from proxy.core import records
 from proxy.core.clock import Clock
-from proxy.core.errors import Conflict, FareboxError, InvalidRequest, NotFound, Unavailable
+from proxy.core.errors import KEY_USED, Conflict, FareboxError, InvalidRequest, NotFound, Unavailable
 from proxy.core.ids import new_call_id
 from proxy.core.limits import Limit
 from proxy.core.money import MAX_AMOUNT
@@ -83,7 +83,7 @@ class RecordedUsage:
         if row is None:
             raise Unavailable("Another report of this transaction was just refused. Try again.")
         if report.transaction_id is None and row["digest"] != report_digest(owner, report):
-            raise Conflict("This idempotency key was used before with another request.", code="idempotency_conflict")
+            raise Conflict(KEY_USED, code="idempotency_conflict")
         repeated = row["status"] == "applied"
         if not repeated:
             await self._finish(row, report.limits)

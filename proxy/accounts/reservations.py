@@ -29,7 +29,7 @@ from proxy.accounts.reservation_rows import (
 )
 from proxy.core import records
 from proxy.core.clock import Clock
-from proxy.core.errors import Conflict, FareboxError, NotFound, Unavailable
+from proxy.core.errors import KEY_USED, Conflict, FareboxError, NotFound, Unavailable
 from proxy.core.ids import new_call_id
 from proxy.core.outcomes import EXPIRED, SETTLED, Extended, Gone, HoldRequest
 from proxy.core.reservations import LEASE_MS, reservation_call_id, reservation_id
@@ -219,7 +219,7 @@ class Reservations:
         if row is None:
             raise Unavailable("Another request with this key was just refused. Try again.")
         if row["digest"] != wanted["digest"]:
-            raise Conflict("This idempotency key was used before with another request.", code="idempotency_conflict")
+            raise Conflict(KEY_USED, code="idempotency_conflict")
         return row
 
     async def _as_now(self, row: Row) -> Reservation:

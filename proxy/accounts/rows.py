@@ -12,6 +12,7 @@ from proxy.core.money import MAX_AMOUNT
 from proxy.sql.database import Params, Row, integer, optional_integer, optional_text, text
 
 ACTIVE, SUSPENDED, CLOSED = "active", "suspended", "closed"
+USAGE_READ, BALANCE_READ = SCOPES = ("usage:read", "balance:read")  # what a manager key may do
 MAX_NAME = 200
 MAX_MODELS = 1000
 MAX_METADATA = 50
@@ -102,6 +103,14 @@ def checked_names(names: Sequence[str], param: str) -> list[str]:
     return list(names)
 
 
+def _checked_scopes(scopes: Sequence[str]) -> list[str]:
+    found = checked_names(scopes, "scopes")
+    unknown = [scope for scope in found if scope not in SCOPES]
+    if unknown:
+        raise InvalidRequest(f"there is no scope {unknown[0]!r}; scopes: {', '.join(SCOPES)}", param="scopes")
+    return found
+
+
 def checked_markup(markup_ppm: int | None) -> int | None:
     """A markup in parts per million, at most 1000-fold. Raises InvalidRequest."""
     if markup_ppm is not None and not 1 <= markup_ppm <= 1_000_000_000:
@@ -139,7 +148,7 @@ def settings_row(settings: KeySettings) -> dict[str, str | int | None]:
         "name": checked_name(settings.name) if settings.name else "",
         "limits": dump_limits(settings.limits, for_account=False),
         "models": None if settings.models is None else json.dumps(checked_names(settings.models, "models")),
-        "scopes": json.dumps(checked_names(settings.scopes, "scopes")),
+        "scopes": json.dumps(_checked_scopes(settings.scopes)),
         "expires_at": settings.expires_at,
         "paths": dump_paths(settings.paths),
         "networks": dump_networks(settings.networks),

@@ -73,11 +73,11 @@ def amount_from(credit_text: str) -> int:
 def check(credit: Credit) -> None:
     """Raises InvalidRequest for an amount, kind, key or text that cannot be."""
     amount: object = credit.amount_microcredits
-    check_amount_asked(abs(amount) if type(amount) is int else amount)
     if credit.kind not in KINDS:
         raise InvalidRequest(f"kind must be one of {', '.join(KINDS)}", param="kind")
-    if credit.amount_microcredits < 0 and credit.kind != ADJUSTMENT:
-        raise InvalidRequest(f"a {credit.kind} must be above zero", param="amount")
+    if type(amount) is int and amount <= 0 and credit.kind != ADJUSTMENT:
+        raise InvalidRequest(f"a {credit.kind} must be above zero; an adjustment takes credits away", param="amount")
+    check_amount_asked(abs(amount) if type(amount) is int else amount)
     if credit.covered and credit.amount_microcredits > 0:
         raise InvalidRequest("only what is taken can be covered", param="amount")
     check_words(credit.idempotency_key, credit.actor, credit.reason)

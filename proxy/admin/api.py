@@ -92,7 +92,7 @@ class AdminApi:
 
     async def _nothing_here(self, request: web.Request) -> web.StreamResponse:
         await identify(request, self._office.administrators)
-        raise NotFound
+        raise NotFound(f"There is nothing here; {PREFIX}/reference has every path.")
 
     def _answering(self, endpoint: Endpoint) -> Answer:
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -111,7 +111,7 @@ class AdminApi:
             raise InvalidRequest("This request has no body.", code="unexpected_body")
         if endpoint.query is None and given:
             name = next(iter(given))[:100]
-            raise InvalidRequest(f"{name} is not known here", param=name)
+            raise InvalidRequest(f"{name} is not known here; this request has no parameters", param=name)
         key = _idempotency_key(request) if endpoint.makes or endpoint.takes_idempotency_key else None
         call = Call(
             request=request,

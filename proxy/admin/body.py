@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from proxy.admin.wording import in_plain_words
 from proxy.core.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -18,8 +19,6 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 256 * 1024
 _WHOLE = re.compile(r"[0-9]{1,16}|-[1-9][0-9]{0,15}", re.ASCII)
 _WORDS = frozenset({"true", "false"})
-_UNKNOWN = "Object contains unknown field "
-_MISSING = "Object missing required field "
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def shaped(value: Mapping[str, Any], shape: type[T], *, strict: bool = True) -> 
     try:
         return msgspec.convert(value, shape, strict=strict)
     except msgspec.ValidationError as error:
-        message, param = _in_plain_words(str(error))
+        message, param = in_plain_words(str(error), shape)
         raise InvalidRequest(message, param=param) from error
 
 
@@ -92,15 +91,3 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number in JSON")
-
-
-def _in_plain_words(message: str) -> tuple[str, str | None]:
-    """The message of msgspec with the member's path in front, and that path."""
-    text, _, where = message.partition(" - at `")
-    path = where.rstrip("`").removeprefix("$").removeprefix(".")
-    for beginning, said in ((_UNKNOWN, "is not known here"), (_MISSING, "is missing")):
-        if text.startswith(beginning):
-            path = ".".join(part for part in (path, text.removeprefix(beginning).strip("`")) if part)
-            return f"{path[:200]} {said}", path[:200]
-    said = text[:1].lower() + text[1:].replace("`", "")
-    return (f"{path[:200]}: {said}", path[:200]) if path else (said, None)

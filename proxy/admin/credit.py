@@ -110,7 +110,7 @@ def key_of(call: Call) -> str:
     """The idempotency key of the request, from its header or its body. Raises InvalidRequest: none, or two that differ."""
     given = [key for key in (call.idempotency_key, call.body.idempotency_key) if key is not None]
     if not given:
-        message = "What changes a balance needs an idempotency key: send the header Idempotency-Key."
+        message = "What changes a balance needs an idempotency key: send the header Idempotency-Key, new for every change and the same when it is repeated."
         raise InvalidRequest(message, code="idempotency_key_missing", param="Idempotency-Key")
     if len(set(given)) > 1:
         raise InvalidRequest("the header Idempotency-Key and the body have different keys", param="idempotency_key")
@@ -120,7 +120,7 @@ def key_of(call: Call) -> str:
 def positive(amount: int, given: Amount) -> int:
     """The amount. Raises InvalidRequest for zero and less."""
     if amount <= 0:
-        raise InvalidRequest("the amount must be above zero", param=_unit_of(given))
+        raise InvalidRequest("the amount must be above zero; an adjustment takes credits away", param=_unit_of(given))
     return amount
 
 

@@ -16,7 +16,7 @@ Models = Annotated[
     list[Name], Meta(max_length=1000, description="Names; a trailing * matches the rest. Null: all models.")
 ]
 Paths = Annotated[
-    list[Annotated[str, Meta(pattern="^/", max_length=500)]],
+    list[Annotated[str, Meta(pattern="^/", max_length=500, examples=["/v1/*"])]],
     Meta(
         min_length=1,
         max_length=100,
@@ -27,7 +27,9 @@ Networks = Annotated[
     list[Annotated[str, Meta(max_length=60, examples=["203.0.113.0/24"])]],
     Meta(min_length=1, max_length=100, description="Networks of clients, in CIDR notation. Null: from everywhere."),
 ]
-Scopes = Annotated[list[Name], Meta(max_length=1000, description="What a manager key may do, such as usage:read.")]
+Scopes = Annotated[
+    list[Name], Meta(max_length=1000, description="What a manager key may do: usage:read, balance:read. None: both.")
+]
 KeyName = Annotated[str, Meta(max_length=200)]
 _ACCOUNT_NOT_FOUND = (404, "account_not_found")
 _NOT_FOUND = (404, "key_not_found")

@@ -9,7 +9,7 @@ Credit operations do not pass here: they have their own rows, per account (`prox
 
 from dataclasses import dataclass
 
-from proxy.core.errors import Conflict
+from proxy.core.errors import KEY_USED, Conflict
 from proxy.sql.database import Database, optional_integer, optional_text, text
 
 
@@ -38,7 +38,7 @@ async def claim(  # noqa: PLR0917 - the columns of the row
     if row is None:
         raise RuntimeError("a request vanished between its commit and its reading; rows are never deleted")
     if row["digest"] != digest:
-        raise Conflict("This idempotency key was used before with another request.", code="idempotency_conflict")
+        raise Conflict(KEY_USED, code="idempotency_conflict")
     return Claimed(text(row, "resource_id"), optional_integer(row, "status") or 0, optional_text(row, "answer"))
 
 

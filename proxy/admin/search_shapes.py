@@ -1,7 +1,7 @@
 """What searches, exports and sums of calls and ledger entries are asked with."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +15,9 @@ from proxy.records.search import FOREVER_MS, CallFilter, Wanted
 Text = Annotated[str, Meta(min_length=1, max_length=300)]
 Microcredits = Annotated[int, Meta(ge=0, le=MAX_AMOUNT)]
 Signed = Annotated[int, Meta(ge=-MAX_AMOUNT, le=MAX_AMOUNT)]
+Outcome = Literal["completed", "client_left", "upstream_failed", "timed_out", "refused", "cut", "abandoned"]
+Basis = Literal["reported", "counted", "checkpoint", "hold", "none"]
+Kind = Literal["topup", "charge", "correction", "refund", "grant", "expiry", "adjustment"]
 Status = Annotated[int, Meta(ge=100, le=599)]
 TagText = Annotated[
     str,
@@ -37,9 +40,9 @@ class CallQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     key: Text | None = None
     provider: Text | None = None
     model: Text | None = None
-    outcome: Text | None = None
+    outcome: Outcome | None = None
     status: Status | None = None
-    basis: Text | None = None
+    basis: Basis | None = None
     tag: TagText | None = None
     trace_id: Text | None = None
     call_id: Text | None = None
@@ -60,7 +63,7 @@ class EntryFilters(CallQuery, kw_only=True, forbid_unknown_fields=True):
     `key`, `provider`, `model`, `outcome`, `status`, `basis`, `tag` and `trace_id` are those of the call that an entry belongs to.
     """
 
-    kind: Text | None = None
+    kind: Kind | None = None
     actor: Text | None = None
     operation_id: Text | None = None
     idempotency_key: Text | None = None

@@ -20,7 +20,7 @@ from proxy.cli.context import (
     with_config,
     yes_option,
 )
-from proxy.cli.settings import NONE, changed_limits, limit_option, pairs_from, unless_none
+from proxy.cli.settings import NONE, changed_limits, limit_options, pairs_from, unless_none
 from proxy.cli.stores import Stores, actor_here, open_stores
 from proxy.config import Config
 from proxy.core.money import format_credits, parse_scaled
@@ -35,7 +35,7 @@ def account() -> None:
 @account.command()
 @click.argument("name")
 @click.option("--credits", "credit_text", metavar="N", help="Begin with a top-up of this many credits.")
-@limit_option
+@limit_options
 @json_option
 @with_config
 def create(config: Config, name: str, *, credit_text: str | None, limits: tuple[str, ...], as_json: bool) -> None:
@@ -55,7 +55,8 @@ def create(config: Config, name: str, *, credit_text: str | None, limits: tuple[
         print_json(asdict(made))
         return
     print_fields(_fields(made))
-    click.echo(f"\nNext: farebox key create {made.id}")
+    first = "" if amount is not None else f"farebox topup {made.id} 100 --key invoice-1, then "
+    click.echo(f"\nNext: {first}farebox key create {made.id}")
 
 
 @account.command("list")
@@ -95,7 +96,7 @@ def show(config: Config, reference: str, *, as_json: bool) -> None:
 @account.command()
 @click.argument("reference", metavar="ACCOUNT")
 @click.option("--name", help="Another name.")
-@limit_option
+@limit_options
 @click.option("--markup", metavar="FACTOR", help=f"Charge is cost times this, as in 1.2; {NONE}: the configured one.")
 @click.option("--on-client-left", type=click.Choice((*PARTINGS, NONE)), help="What clients that hang up are charged.")
 @click.option(
@@ -118,7 +119,7 @@ def update(
     notes: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Change an account; it holds from the next call on."""
+    """Change an account; it holds from the next call on. A limit `none` is no limit any more."""
 
     def changes(before: Account) -> dict[str, object]:
         found: dict[str, object] = {}
@@ -140,6 +141,8 @@ def update(
         return found
 
     _work_on(config, lambda stores: stores.directory.update_account(reference, changes), as_json=as_json)
+    if low_balance not in {None, NONE} and not config.webhooks.urls:
+        click.echo("Nobody is told yet: name a receiver in [webhooks] of the configuration, then restart.", err=True)
 
 
 @account.command()

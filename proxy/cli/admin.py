@@ -10,7 +10,7 @@ from proxy.accounts.audit_log import LogFilter, LoggedChange, read_log
 from proxy.accounts.maintenance import is_on, switch
 from proxy.cli.context import (
     confirm,
-    instant_from,
+    future_from,
     json_option,
     print_fields,
     print_json,
@@ -40,7 +40,7 @@ def admin() -> None:
 @with_config
 def create(config: Config, name: str, *, roles: tuple[str, ...], expires: str | None, as_json: bool) -> None:
     """Make an administrator and show the credential, for the only time."""
-    expires_at = None if expires is None else instant_from(expires)
+    expires_at = None if expires is None else future_from(expires)
 
     async def work() -> NewAdministrator:
         async with open_stores(config) as stores:

@@ -9,7 +9,7 @@ from proxy.accounts.redemption import MAX_CODES, CodeOrder, NewCode, RedemptionC
 from proxy.accounts.topups import amount_from
 from proxy.cli.context import (
     confirm,
-    instant_from,
+    future_from,
     json_option,
     print_json,
     print_table,
@@ -57,8 +57,8 @@ def create(
     order = CodeOrder(
         count,
         amount_from(credit_text),
-        None if expires is None else instant_from(expires),
-        None if grant_expires is None else instant_from(grant_expires),
+        None if expires is None else future_from(expires),
+        None if grant_expires is None else future_from(grant_expires),
         as_grant=as_grant,
         priority=priority,
         actor=actor_here(),

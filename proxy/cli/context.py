@@ -157,6 +157,14 @@ def instant_from(text: str) -> int:
     return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def future_from(text: str) -> int:
+    """An instant that lies ahead, likewise. Raises click's UsageError."""
+    found = instant_from(text)
+    if found <= time.time_ns() // 1_000_000:
+        raise click.UsageError(f"{text!r} is over already; say an instant in the future, such as 90d")
+    return found
+
+
 def past_from(text: str) -> int:
     """An instant that lies behind: a day or time as above, or 30d, 12h, 90m ago. Raises click's UsageError."""
     now_ms = time.time_ns() // 1_000_000

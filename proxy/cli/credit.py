@@ -11,7 +11,7 @@ from proxy.accounts.topups import Credit, amount_from
 from proxy.cli.context import confirm, json_option, print_fields, print_json, run_async, with_config, yes_option
 from proxy.cli.stores import Stores, actor_here, open_stores
 from proxy.config import Config
-from proxy.core.errors import Conflict, InvalidRequest, NotFound
+from proxy.core.errors import InvalidRequest, NotFound
 from proxy.core.money import format_credits
 from proxy.core.records import LedgerEntry
 from proxy.records.queries import BalanceView, balance_of, usage_of_call
@@ -110,10 +110,7 @@ def refund(
 
     async def work(stores: Stores) -> LedgerEntry:
         account_id = await _owner_of(stores, call_id, reference)
-        try:
-            return await stores.refunds.refund(account_id, wanted)
-        except Conflict as error:
-            raise Conflict(_what_is_left(error), code=error.code) from error
+        return await stores.refunds.refund(account_id, wanted)
 
     _work_on(config, work, as_json=as_json, done="returned")
 
@@ -130,16 +127,6 @@ async def _owner_of(stores: Stores, call_id: str, reference: str | None) -> str:
             code="call_not_found",
         )
     return record.account_id
-
-
-def _what_is_left(error: Conflict) -> str:
-    """A refused refund's message, with the sums that it is about."""
-    charge, refunded = error.metadata.get("charge"), error.metadata.get("refunded")
-    if not isinstance(charge, int) or not isinstance(refunded, int):
-        return error.message
-    said = f"It was charged {format_credits(charge)} credits, and {format_credits(refunded)} of them are returned."
-    advice = " Say --credits, with another --key." if refunded < charge else ""
-    return f"{error.message} {said}{advice}"
 
 
 @click.command()

@@ -56,13 +56,14 @@ def export(
                 await _text(database, _SHELVES[what], wanted, form, None)
                 return
             with _whole(Path(output)) as path:
-                await (_parquet if form == PARQUET else _text)(database, _SHELVES[what], wanted, form, path)
+                count = await (_parquet if form == PARQUET else _text)(database, _SHELVES[what], wanted, form, path)
+            click.echo(f"{count} rows in {output}", err=True)
 
     run_async(work())
 
 
-async def _text(database: Database, shelf: Shelf, wanted: Wanted, form: str, path: Path | None) -> None:
-    """CSV or JSON lines to a file, or to standard output."""
+async def _text(database: Database, shelf: Shelf, wanted: Wanted, form: str, path: Path | None) -> int:
+    """CSV or JSON lines to a file, or to standard output; how many rows."""
     count, heading = 0, int(form == CSV)
     with contextlib.nullcontext(sys.stdout) if path is None else path.open("w", encoding="utf-8", newline="") as out:
         with progress("rows") as shown:
@@ -71,9 +72,10 @@ async def _text(database: Database, shelf: Shelf, wanted: Wanted, form: str, pat
                 count += piece.count(b"\n")
                 shown(count - heading)
         out.flush()
+    return count - heading
 
 
-async def _parquet(database: Database, shelf: Shelf, wanted: Wanted, form: str, path: Path | None) -> None:
+async def _parquet(database: Database, shelf: Shelf, wanted: Wanted, form: str, path: Path | None) -> int:
     assert form == PARQUET
     assert path is not None
     count = 0
@@ -82,6 +84,7 @@ async def _parquet(database: Database, shelf: Shelf, wanted: Wanted, form: str, 
             made.add(rows)
             count += len(rows)
             shown(count)
+    return count
 
 
 @contextlib.contextmanager

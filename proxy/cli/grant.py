@@ -8,7 +8,7 @@ from proxy.accounts.grants import Grant, GrantOrder
 from proxy.accounts.topups import amount_from
 from proxy.cli.context import (
     confirm,
-    instant_from,
+    future_from,
     json_option,
     print_json,
     print_table,
@@ -59,7 +59,7 @@ def give(
     as_json: bool,
 ) -> None:
     """Give CREDITS. Repeating the command with the same key changes nothing."""
-    expires_at = None if expires is None else instant_from(expires)
+    expires_at = None if expires is None else future_from(expires)
     order = GrantOrder(amount_from(credit_text), idempotency_key, expires_at, priority, actor_here(), reason)
 
     async def work() -> tuple[LedgerEntry, Grant]:

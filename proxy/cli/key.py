@@ -7,7 +7,8 @@ import click
 from proxy.accounts.directory import ApiKey, KeySettings, NewKey
 from proxy.accounts.keys import MANAGER, USER
 from proxy.cli.context import (
-    instant_from,
+    confirm,
+    future_from,
     json_option,
     print_fields,
     print_json,
@@ -15,13 +16,13 @@ from proxy.cli.context import (
     run_async,
     when,
     with_config,
+    yes_option,
 )
-from proxy.cli.settings import NONE, all_or, changed_limits, limit_option, unless_none
+from proxy.cli.settings import NONE, all_or, changed_limits, limit_options, unless_none
 from proxy.cli.stores import open_stores
 from proxy.config import Config
+from proxy.core.clock import SystemClock
 
-_SPEEDS = ("requests_per_minute", "tokens_per_minute", "concurrent")
-_BUDGETS = ("budget_day", "budget_week", "budget_month", "budget_total")
 _models = click.option(
     "--model", "models", multiple=True, metavar="NAME", help="Allow this model only (repeatable; a trailing * matches)."
 )
@@ -32,7 +33,11 @@ _networks = click.option(
     "--network", "networks", multiple=True, metavar="CIDR", help="Allow clients of this network only (repeatable)."
 )
 _scopes = click.option(
-    "--scope", "scopes", multiple=True, metavar="NAME", help="What a manager key may do (repeatable)."
+    "--scope",
+    "scopes",
+    multiple=True,
+    metavar="NAME",
+    help="What a manager key may do: usage:read, balance:read (repeatable; without this both).",
 )
 _expires = click.option(
     "--expires",
@@ -55,13 +60,7 @@ def key() -> None:
 @_networks
 @_scopes
 @_expires
-@click.option("--requests-per-minute", type=click.IntRange(1), help="Speed limit of this key.")
-@click.option("--tokens-per-minute", type=click.IntRange(1), help="Speed limit of this key.")
-@click.option("--concurrent", type=click.IntRange(1), help="At most this many calls at once.")
-@click.option("--budget-day", metavar="CREDITS", help="At most this many credits a UTC day.")
-@click.option("--budget-week", metavar="CREDITS", help="At most this many credits an ISO week.")
-@click.option("--budget-month", metavar="CREDITS", help="At most this many credits a month.")
-@click.option("--budget-total", metavar="CREDITS", help="At most this many credits in all.")
+@limit_options
 @json_option
 @with_config
 def create(
@@ -71,18 +70,18 @@ def create(
     name: str,
     manager: bool,
     expires: str | None,
+    limits: tuple[str, ...],
     as_json: bool,
-    **options: tuple[str, ...] | str | int | None,
+    **lists: tuple[str, ...],
 ) -> None:
     """Make a key and show it, for the only time."""
-    lists = {kind: list(options[kind] or ()) for kind in ("models", "paths", "networks", "scopes")}  # type: ignore[arg-type]  # tuples
     settings = KeySettings(
         kind=MANAGER if manager else USER,
         name=name,
-        limits={kind: options[kind] for kind in (*_SPEEDS, *_BUDGETS) if options[kind] is not None} or None,
+        limits=changed_limits({}, limits) or None,
         models=lists["models"] or None,
         scopes=lists["scopes"],
-        expires_at=None if expires is None else instant_from(expires),
+        expires_at=None if expires is None else future_from(expires),
         paths=lists["paths"] or None,
         networks=lists["networks"] or None,
     )
@@ -111,7 +110,8 @@ def list_keys(config: Config, reference: str, *, as_json: bool) -> None:
             print_json(asdict(one))
         return
     rows = [
-        (one.id, f"{one.prefix}...", one.kind, one.name, one.status, when(one.created_at), _until(one)) for one in found
+        (one.id, f"{one.prefix}...", one.kind, one.name, _status(one), when(one.created_at), _until(one))
+        for one in found
     ]
     columns = ("ID", "KEY", "KIND", "NAME", "STATUS", "CREATED", "EXPIRES")
     print_table(columns, rows, empty=f"No keys yet. Make one: farebox key create {reference}")
@@ -134,7 +134,7 @@ def show(config: Config, key_id: str, *, as_json: bool) -> None:
 @key.command()
 @click.argument("key_id", metavar="KEY_ID")
 @click.option("--name", help="What the key is for.")
-@limit_option
+@limit_options
 @_models
 @_paths
 @_networks
@@ -152,16 +152,19 @@ def update(
     as_json: bool,
     **lists: tuple[str, ...],
 ) -> None:
-    """Change a key; it holds from the next call on. Lists replace what is there; the word all allows all, `--expires none` ends an expiry."""
+    """Change a key; it holds from the next call on.
+
+    A limit `none` is no limit any more, and `--expires none` ends an expiry. Lists replace what is there; the word all allows all.
+    """
     changes: dict[str, object] = {kind: all_or(given) for kind, given in lists.items() if given}
     if lists["scopes"]:
         changes["scopes"] = list(lists["scopes"])
     if name is not None:
         changes["name"] = name
     if expires is not None:
-        changes["expires_at"] = unless_none(expires, instant_from)
+        changes["expires_at"] = unless_none(expires, future_from)
     if not changes and not limits:
-        raise click.UsageError(f"say what to change, such as --limit concurrent={NONE}: farebox key update --help")
+        raise click.UsageError(f"say what to change, such as --concurrent {NONE}: farebox key update --help")
 
     async def work() -> ApiKey:
         async with open_stores(config) as stores:
@@ -175,10 +178,12 @@ def update(
 
 @key.command()
 @click.argument("key_id", metavar="KEY_ID")
+@yes_option
 @json_option
 @with_config
-def revoke(config: Config, key_id: str, *, as_json: bool) -> None:
+def revoke(config: Config, key_id: str, *, yes: bool, as_json: bool) -> None:
     """End a key for ever: its next call is refused."""
+    confirm(f"End {key_id} for ever?", yes=yes)
 
     async def work() -> ApiKey:
         async with open_stores(config) as stores:
@@ -228,12 +233,18 @@ def _print(shown: ApiKey, *, as_json: bool) -> None:
             "key": f"{shown.prefix}...",
             "kind": shown.kind,
             "name": shown.name,
-            "status": shown.status,
+            "status": _status(shown),
             "limits": ", ".join(f"{kind} {ceiling}" for kind, ceiling in shown.limits.items()) or "none",
             **{name: "all" if found is None else ", ".join(found) for name, found in lists.items()},
             "expires": _until(shown) or "never",
         }
     )
+
+
+def _status(shown: ApiKey) -> str:
+    """As people mean it: a key past its end is expired, though nobody revoked it."""
+    over = shown.expires_at is not None and shown.expires_at <= SystemClock().now_ms()
+    return "expired" if over and shown.status == "active" else shown.status
 
 
 def _until(shown: ApiKey) -> str:

@@ -135,7 +135,9 @@ def set_price(path: Path, *, name: str, rates: tuple[str, ...], extends: bool, r
         print_json({"name": name, "removed": remove, "config": str(path)})
         return
     click.echo(f'{"Removed" if remove else "Set"} [prices."{name}"] in {path}.')
-    click.echo("A running Farebox takes it up on SIGHUP; calls in progress keep the price that they began with.")
+    click.echo(
+        "A running Farebox takes it up at farebox reload (or SIGHUP); calls in progress keep the price that they began with."
+    )
 
 
 @price.command("import")

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 refused or failed (the message says what to do next), 2 th
 130 interrupted. Groups are imported when they are asked for, so that `farebox --help` and completion stay quick.
 """
 
+import difflib
 import importlib
 import os
 import sys
@@ -51,6 +52,20 @@ COMMANDS = {
 }
 
 
+# What to do next, where the error itself is also an answer of the admin API and cannot name a command.
+NEXT = {
+    "account_not_found": "farebox account list --search TEXT finds accounts by a part of their name.",
+    "account_closed": "That is for ever; make another one: farebox account create NAME",
+    "key_not_found": "It is the id that is meant (key_...), which farebox key list ACCOUNT shows.",
+    "grant_not_found": "farebox grant list ACCOUNT shows an account's grants.",
+    "code_not_found": "farebox code list shows the codes' ids.",
+    "reservation_not_found": "farebox reservation list ACCOUNT shows an account's reservations.",
+    "hold_not_found": "It may have ended by itself, which farebox call CALL shows; open ones: farebox holds list",
+    "name_taken": "Take another name, or use what is there.",
+    "call_open": "farebox holds list shows it; repeat this with the same key when the call has ended.",
+}
+
+
 class _Commands(click.Group):
     """Imports a command's module when the command is used."""
 
@@ -65,6 +80,18 @@ class _Commands(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with the neighbours of a command that there is not."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=2)
+            if not near:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {' or '.join(near)}?", ctx) from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         named = [
@@ -102,7 +129,7 @@ def run(words: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except FareboxError as error:
-        return _failed(error.message)
+        return _failed(" ".join((error.message, NEXT[error.code])) if error.code in NEXT else error.message)
     except BrokenPipeError:  # `farebox usage ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -1,7 +1,8 @@
 """Options that accounts and keys share: limits one by one, and the texts that stand for nothing."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -12,13 +13,39 @@ T = TypeVar("T")
 NONE = "none"
 KINDS = (*SPEEDS, *BUDGET_KINDS)
 
-limit_option = click.option(
+_LIMIT = click.option(
     "--limit",
     "limits",
     multiple=True,
     metavar="KIND=VALUE",
-    help=f"Change one limit (repeatable; VALUE {NONE} removes it): {', '.join(KINDS)}. Budgets are in credits.",
+    help=f"One limit in another form (repeatable; VALUE {NONE} removes it): {', '.join(KINDS)}.",
 )
+_HELP = {
+    "requests_per_minute": "At most this many calls a minute.",
+    "tokens_per_minute": "At most this many tokens a minute; a call counts with its prompt and its token limit, until it has ended.",
+    "concurrent": "At most this many calls at once.",
+    "budget_day": "At most this many credits a UTC day.",
+    "budget_week": "At most this many credits an ISO week.",
+    "budget_month": "At most this many credits a month.",
+    "budget_total": "At most this many credits in all.",
+}
+
+
+def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds an option for every limit, and `--limit`; the command takes `limits`, all that were given as KIND=VALUE."""
+
+    @functools.wraps(command)
+    def wrapped(*args: object, limits: tuple[str, ...], **options: object) -> object:
+        named = [f"{kind}={value}" for kind in KINDS if (value := options.pop(kind)) is not None]
+        return command(*args, limits=(*named, *limits), **options)
+
+    with_options: Callable[..., Any] = _LIMIT(wrapped)
+    for kind in reversed(KINDS):
+        metavar = "N" if kind in SPEEDS else "CREDITS"
+        with_options = click.option(f"--{kind.replace('_', '-')}", kind, metavar=metavar, help=_HELP[kind])(
+            with_options
+        )
+    return with_options
 
 
 def changed_limits(before: Mapping[str, object], pairs: Iterable[str]) -> dict[str, object]:
@@ -26,13 +53,16 @@ def changed_limits(before: Mapping[str, object], pairs: Iterable[str]) -> dict[s
     limits = dict(before)
     for pair in pairs:
         kind, equals, value = pair.partition("=")
-        if not equals or kind not in KINDS:
-            raise click.UsageError(f"{pair!r} is not KIND=VALUE; kinds: {', '.join(KINDS)}")
+        kind = kind.replace("-", "_")
+        if not equals:
+            raise click.UsageError(f"{pair!r} is not KIND=VALUE, such as {KINDS[0]}=60")
+        if kind not in KINDS:
+            raise click.UsageError(f"there is no limit {kind!r}; limits: {', '.join(KINDS)}")
         if value == NONE:
             limits.pop(kind, None)
         elif kind in SPEEDS:
             if not value.isascii() or not value.isdecimal() or len(value) > 11:
-                raise click.UsageError(f"{kind} is a whole number, or {NONE}")
+                raise click.UsageError(f"{kind} is a whole number above zero, or {NONE}; not {value!r}")
             limits[kind] = int(value)
         else:
             limits[kind] = value

@@ -13,24 +13,27 @@ from proxy.config import Config
 from proxy.core.money import format_credits
 from proxy.records.queries import find_account_id
 from proxy.records.search import CallFilter, Wanted
-from proxy.records.sums import DAY_MS, Asked, usage_sums
+from proxy.records.sums import DAY_MS, HOUR_MS, NO_STATUS, Asked, usage_sums
 from proxy.records.tag_sums import TagSums
 from proxy.sql.database import Database, Row, integer, text
 
-DAY, TAG = "day", "tag:"
-DIMENSIONS = ("account", "key", "provider", "model")
+DAY, HOUR, TAG = "day", "hour", "tag:"
+DIMENSIONS = ("account", "key", "provider", "model", "service", "status")
+_WIDTHS = {DAY: DAY_MS, HOUR: HOUR_MS}
 _SUMS = ("calls", "input_tokens", "output_tokens", "cached_tokens", "cost_nano_usd", "charge_microcredits")
-_COLUMN = {"account": "account_id", "key": "key_id", "provider": "provider", "model": "model"}
+_COLUMN = {**{name: name for name in DIMENSIONS}, "account": "account_id", "key": "key_id"}
 _MOST = 100_000
 
 
 def _dimensions(ctx: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
     del ctx, parameter
     for value in values:
-        if value not in {DAY, *DIMENSIONS} and not (value.startswith(TAG) and len(value) > len(TAG)):
-            raise click.BadParameter(f"{value!r} is none of {DAY}, {', '.join(DIMENSIONS)}, {TAG}NAME")
+        if value not in {*_WIDTHS, *DIMENSIONS} and not (value.startswith(TAG) and len(value) > len(TAG)):
+            raise click.BadParameter(f"{value!r} is none of {', '.join((*_WIDTHS, *DIMENSIONS))}, {TAG}NAME")
     if len(values) > 1 and any(value.startswith(TAG) for value in values):
         raise click.BadParameter(f"{TAG}NAME stands alone")
+    if set(_WIDTHS) <= set(values):
+        raise click.BadParameter("by day or by hour, not both")
     return tuple(dict.fromkeys(values)) or (DAY,)
 
 
@@ -41,7 +44,7 @@ def _dimensions(ctx: click.Context, parameter: click.Parameter, values: Sequence
     multiple=True,
     callback=_dimensions,
     metavar="WHAT",
-    help=f"{DAY} (the default), {', '.join(DIMENSIONS)} (repeatable), or {TAG}NAME (reads every record).",
+    help=f"{DAY} (the default) or {HOUR}, {', '.join(DIMENSIONS)} (repeatable), or {TAG}NAME (reads every record).",
 )
 @between_options
 @click.option("--model", metavar="NAME", help="Only this model.")
@@ -59,7 +62,7 @@ def usage_summary(
     as_json: bool,
     **named: str | None,
 ) -> None:
-    """Calls, tokens, cost and charge by UTC day, model, provider, account, key or tag; with --json one object a line."""
+    """Calls, tokens, cost and charge by UTC day or hour, model, provider, account, key, service, status or tag; with --json one object a line."""
     from_at, to_at = between_instants(since, until)
     call = CallFilter(**{name: value for name, value in named.items() if value is not None})  # type: ignore[arg-type]  # texts
 
@@ -90,8 +93,8 @@ def _asked(wanted: Wanted, by: Iterable[str]) -> Asked:
         key_ids=() if call.key_id is None else (call.key_id,),
         providers=() if call.provider is None else (call.provider,),
         models=() if call.model is None else (call.model,),
-        width_ms=DAY_MS if DAY in by else 0,
-        by=frozenset(by) - {DAY},
+        width_ms=_width(by),
+        by=frozenset(by) - set(_WIDTHS),
         row_limit=_MOST,
     )
 
@@ -99,11 +102,19 @@ def _asked(wanted: Wanted, by: Iterable[str]) -> Asked:
 def _shown(row: Row, by: Iterable[str]) -> dict[str, object]:
     named: dict[str, object] = {}
     for one in by:
-        if one == DAY:
-            named[DAY] = datetime.fromtimestamp(integer(row, "bucket") * DAY_MS / 1000, UTC).strftime("%Y-%m-%d")
+        if one in _WIDTHS:
+            begins = datetime.fromtimestamp(integer(row, "bucket") * _width(by) // 1000, UTC)
+            named[one] = begins.strftime("%Y-%m-%d" if one == DAY else "%Y-%m-%dT%H:%M")
+        elif one == "status":
+            named[one] = None if integer(row, one) == NO_STATUS else integer(row, one)
         else:
             named[_COLUMN[one]] = text(row, _COLUMN[one])
     return named | {name: integer(row, name) for name in _SUMS}
+
+
+def _width(by: Iterable[str]) -> int:
+    """The width of a day or an hour in milliseconds; 0: one sum of all."""
+    return next((_WIDTHS[one] for one in by if one in _WIDTHS), 0)
 
 
 async def _by_tag(database: Database, wanted: Wanted, name: str) -> list[dict[str, object]]:

@@ -112,6 +112,10 @@ class Conflict(FareboxError):
     should_retry = False
 
 
+# What everything that takes an idempotency key says of one that stands for another request (409 `idempotency_conflict`).
+KEY_USED = "This idempotency key was used before with another request: repeat that one as it was, or give this one a key of its own."
+
+
 class UpgradeRefused(FareboxError):
     """426: the client asks for a WebSocket, which is not metered. This status has clients with a way over HTTP take it."""
 

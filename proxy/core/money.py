@@ -16,11 +16,11 @@ _DECIMAL = re.compile(r"[+-]?\d{1,16}(\.\d{1,12})?", re.ASCII)
 def parse_scaled(text: str, scale: int) -> int:
     """A decimal text times `scale`, exactly. Raises ValueError for anything that is not a whole number of units."""
     if not _DECIMAL.fullmatch(text):
-        msg = f"{text[:40]!r} is not a decimal number"
+        msg = f"{text[:40]!r} is not a decimal number such as 12.5"
         raise ValueError(msg)
     scaled = Decimal(text) * scale
     if scaled != scaled.to_integral_value():
-        msg = f"{text} has more decimals than can be stored"
+        msg = f"{text} has more than {len(str(scale)) - 1} decimals"
         raise ValueError(msg)
     return int(scaled)
 

@@ -108,13 +108,13 @@ def refusal(refused: Refused) -> InsufficientCredits | RateLimited:
     """The error that a refused hold means for the caller: 402 for money, 429 for speed."""
     limit = refused.limit
     if limit is not None and limit.kind not in BUDGET_KINDS:
-        return _rate_limited(limit, refused.retry_after_ms)
+        return _rate_limited(limit, refused)
     source = "budget" if limit is not None else refused.source
     required, available = format_credits(refused.required), format_credits(refused.available)
     what = {
         "balance": "The account's balance does not cover this call",
         "in_flight": "Calls in progress hold the credits that this call needs",
-        "budget": f"The {limit.kind.removeprefix('budget_') if limit else ''} budget does not cover this call",
+        "budget": f"The {_budget_of(limit)} does not cover this call",
     }[source]
     metadata: dict[str, str | int] = {
         "limit_source": source,
@@ -166,13 +166,26 @@ def _instant(at_ms: int) -> bytes:
     return datetime.fromtimestamp(-(-at_ms // 1000), tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
 
 
-def _rate_limited(limit: Limit, retry_after_ms: int | None) -> RateLimited:
-    words = _WORDS[limit.kind]
+def _rate_limited(limit: Limit, refused: Refused) -> RateLimited:
+    words, scope = _WORDS[limit.kind], _scope(limit)
+    metadata: dict[str, str | int] = {"limit": limit.kind, "ceiling": limit.ceiling, "scope": scope}
+    if limit.kind == TOKENS and refused.required > limit.ceiling:
+        error = RateLimited(
+            f"This call may use {refused.required} tokens, and this {scope} may use {limit.ceiling} {words}: waiting does not "
+            "help, a smaller token limit (max_tokens) or a shorter prompt does.",
+            metadata={**metadata, "required": refused.required},
+        )
+        error.should_retry = False
+        return error
     return RateLimited(
-        f"Rate limit reached: {limit.ceiling} {words} for this {_scope(limit)}.",
-        metadata={"limit": limit.kind, "ceiling": limit.ceiling, "scope": _scope(limit)},
-        retry_after_ms=retry_after_ms or 1000,
+        f"Rate limit reached: {limit.ceiling} {words} for this {scope}.",
+        metadata=metadata,
+        retry_after_ms=refused.retry_after_ms or _IN_FLIGHT_RETRY_MS,
     )
+
+
+def _budget_of(limit: Limit | None) -> str:
+    return "" if limit is None else f"{limit.kind.removeprefix('budget_')} budget of this {_scope(limit)}"
 
 
 def _scope(limit: Limit) -> str:

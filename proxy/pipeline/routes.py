@@ -1,9 +1,14 @@
-"""What a reload replaces: providers with their connections, paths, prices and default limits. Built whole, swapped at once."""
+"""What a reload replaces: providers with their connections, paths, prices and default limits. Built whole, swapped at once.
+
+What takes long (reading the file, hundreds of prices, certificates) is done in a thread, so that no call waits for it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from proxy.core.errors import ConfigError
 from proxy.core.limits import CONCURRENT, REQUESTS, TOKENS
@@ -28,12 +33,15 @@ from proxy.providers.registry import (
 from proxy.providers.token_limits import obeyed_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import ssl
+    from collections.abc import Callable, Iterator, Mapping
 
     from proxy.accounts.authenticator import Authenticator
     from proxy.config import Config
     from proxy.pipeline.handle import Pipeline
+    from proxy.prices.book import PriceBook
     from proxy.provider_config import Provider
+    from proxy.tasks import Tasks
 
 log = logging.getLogger("farebox.routes")
 
@@ -47,11 +55,25 @@ MOUNTSEA_PATHS = {
 MOUNTSEA_PATHS |= {f"/compat/mountsea{path}": known for path, known in MOUNTSEA_PATHS.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What takes long to make of a configuration, in whichever thread: its prices, and TLS by a provider's `ca_file`."""
+
+    prices: PriceBook
+    tls: Mapping[str | None, ssl.SSLContext]
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Some tens of milliseconds for a few hundred prices, and as much for certificates. Raises ConfigError."""
+        return cls(config.price_book(), _tls_by_file(config))
+
+
 class Routes:
     """Everything of the configuration that a reload replaces: providers with their connections, paths, prices."""
 
-    def __init__(self, config: Config) -> None:
-        self._endpoints = make_endpoints(config)
+    def __init__(self, config: Config, prepared: Prepared | None = None) -> None:
+        prepared = prepared or Prepared.of(config)
+        self._endpoints = make_endpoints(config, prepared.tls)
         bases = base_paths(config.providers)
         self.paths = Paths(OPERATIONS, bases)
         for opened in config.open:
@@ -60,7 +82,7 @@ class Routes:
             self.paths.add(operation, opened.provider, bases[opened.provider][dialect])
         if "mountsea" not in config.surfaces.disabled:
             self.paths.alias(MOUNTSEA_PATHS)
-        self.router = Router(self._endpoints, config.price_book(), config)
+        self.router = Router(self._endpoints, prepared.prices, config)
         self.models = Models(self.router, bases)
 
     def retire(self) -> None:
@@ -86,35 +108,50 @@ class Reloader:
         routes: Routes,
         pipeline: Pipeline,
         authenticator: Authenticator,
-        *followers: Callable[[Config], None],
+        tasks: Tasks,
+        *followers: Callable[[Config, PriceBook], None],
     ) -> None:
-        """`followers` are told of the new configuration when everything else has it."""
+        """`followers` are told of the new configuration and its prices when everything else has them."""
         self._read_again = read_again
         self.routes = routes
         self._pipeline = pipeline
         self._authenticator = authenticator
+        self._tasks = tasks
         self._followers = followers
+        self._turn = asyncio.Lock()
 
     def reload(self) -> None:
-        """Takes the configuration up as it stands; one that is wrong changes nothing."""
-        try:
-            config = self._read_again()
-            fresh = Routes(config)
-        except ConfigError as error:
-            log.error("not reloaded: %s", error.message)  # noqa: TRY400 - the message says it all
-            return
+        """Takes the configuration up as it stands, soon; one that is wrong changes nothing."""
+        self._tasks.spawn("reload", self._reload())
+
+    async def _reload(self) -> None:
+        async with self._turn:  # the last one that was asked for is the last one taken up
+            try:
+                config, prepared = await asyncio.to_thread(self._prepare)
+                fresh = Routes(config, prepared)
+            except ConfigError as error:
+                log.error("not reloaded: %s", error.message)  # noqa: TRY400 - the message says it all
+                return
+            self._swap(config, prepared.prices, fresh)
+
+    def _prepare(self) -> tuple[Config, Prepared]:
+        config = self._read_again()
+        return config, Prepared.of(config)
+
+    def _swap(self, config: Config, prices: PriceBook, fresh: Routes) -> None:
         before, self.routes = self.routes, fresh
         self._pipeline.reroute(fresh.paths, fresh.router, fresh.models)
         self._authenticator.use_default_limits(default_limits(config))
         for follow in self._followers:
-            follow(config)
+            follow(config, prices)
         before.retire()
         log.info("reloaded: %d providers, %d prices", len(config.providers), len(config.prices))
 
 
-def make_endpoints(config: Config) -> list[Endpoint]:
+def make_endpoints(config: Config, tls: Mapping[str | None, ssl.SSLContext] | None = None) -> list[Endpoint]:
     """Every provider in every dialect that it speaks, with each of its keys; one connection pool for each address."""
     endpoints: list[Endpoint] = []
+    tls = _tls_by_file(config) if tls is None else tls
     upstream = config.upstream
     rules = RestRules(upstream.rest_after_failures, upstream.rest_s, upstream.longest_rest_s)
     for name, provider in config.providers.items():
@@ -122,7 +159,7 @@ def make_endpoints(config: Config) -> list[Endpoint]:
         for dialect, url in provider.endpoints().items():
             origin = Origin.parse(url)
             if origin not in clients:
-                clients[origin] = _upstream_client(config, provider, origin)
+                clients[origin] = _upstream_client(config, provider, origin, tls)
             endpoints += _endpoints_of(
                 name, provider, dialect, clients[origin], rules, parting=parting_of(config, provider.on_client_left)
             )
@@ -158,7 +195,19 @@ def _endpoints_of(
         )
 
 
-def _upstream_client(config: Config, provider: Provider, origin: Origin) -> UpstreamClient:
+def _tls_by_file(config: Config) -> dict[str | None, ssl.SSLContext]:
+    """One context for all providers with the same authorities: reading the system's takes 30 ms each time."""
+    files = {
+        provider.ca_file
+        for provider in config.providers.values()
+        if any(Origin.parse(url).tls for url in provider.endpoints().values())
+    }
+    return {file: client_tls(file) for file in files}
+
+
+def _upstream_client(
+    config: Config, provider: Provider, origin: Origin, tls: Mapping[str | None, ssl.SSLContext]
+) -> UpstreamClient:
     general = config.upstream
 
     def pick(own: float | None, default: float) -> float:
@@ -173,10 +222,10 @@ def _upstream_client(config: Config, provider: Provider, origin: Origin) -> Upst
     limits = PoolLimits(
         connections=provider.max_connections or general.max_connections, keepalive_s=general.keepalive_s
     )
-    tls = client_tls(provider.ca_file) if origin.tls else None
+    context = tls[provider.ca_file] if origin.tls else None
     way = general.proxy if provider.proxy is None else provider.proxy
     return UpstreamClient(
-        origin, timeouts=timeouts, limits=limits, tls=tls, proxy=ForwardProxy.parse(way) if way else None
+        origin, timeouts=timeouts, limits=limits, tls=context, proxy=ForwardProxy.parse(way) if way else None
     )
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from proxy.accounts.administrators import READ, Administrator
 from proxy.accounts.keys import MANAGER
+from proxy.accounts.rows import USAGE_READ
 from proxy.core.cursors import Cursors
 from proxy.core.errors import InvalidRequest, NotFound
 from proxy.records import sums
@@ -26,7 +27,7 @@ from proxy.surfaces.numbers import usd_number
 from proxy.surfaces.openai_shape import refuse
 from proxy.surfaces.organization_query import Asked, Kind, read_asked
 from proxy.surfaces.purse import dollars
-from proxy.surfaces.r9s import USAGE_READ, require_scope
+from proxy.surfaces.r9s import require_scope
 from proxy.surfaces.vendor import Endpoint, Query, Vendor
 
 if TYPE_CHECKING:

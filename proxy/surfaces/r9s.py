@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.accounts.keys import MANAGER, kind_of
+from proxy.accounts.rows import BALANCE_READ, USAGE_READ
 from proxy.core.errors import FareboxError, Forbidden, InvalidKey, InvalidRequest
 from proxy.records.sums import DAY_MS, MODEL, Asked, usage_sums
 from proxy.sql.database import Row, Value, integer, text
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from proxy.pipeline.exchange import Exchange
     from proxy.surfaces.house import House
 
-USAGE_READ, BALANCE_READ = "usage:read", "balance:read"
 MOST_RECORDS = 1000
 _ROOT = "/api/v1/portal/management"
 _LATEST = 10**11  # seconds; whoever writes more means milliseconds

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from proxy.accounts.caller import Caller
     from proxy.config import Config
     from proxy.pipeline.exchange import Exchange
+    from proxy.prices.book import PriceBook
     from proxy.surfaces.house import House
 
     Serve = Callable[[Exchange], Awaitable[None]]
@@ -70,9 +71,9 @@ class Surfaces:
         """Exact path -> what serves it, for the pipeline."""
         return dict.fromkeys(self._places, self.serve)
 
-    def reload(self, config: Config) -> None:
+    def reload(self, config: Config, prices: PriceBook) -> None:
         """Takes up new prices."""
-        self._house.desk.recorded.use_prices(ModelPrices.of(config))
+        self._house.desk.recorded.use_prices(ModelPrices.of(config, prices))
 
     def refused_stray(self, exchange: Exchange, call_id: str) -> bool:
         """Answers 404 in the vendor's shape where a path under its prefix is none of its paths. Raises ClientLeft."""

@@ -207,7 +207,7 @@ async def test_revoked_key_is_refused_on_its_next_call(farebox: Installation) ->
     farebox.command("account", "create", "revoked", "--credits", "100")
     made = farebox.command("key", "create", "revoked")
     assert (await post(farebox, made["key"], chat()))[0] == 200
-    farebox.command("key", "revoke", made["id"])
+    farebox.command("key", "revoke", made["id"], "--yes")
     assert (await post(farebox, made["key"], chat()))[0] == 401
 
 

@@ -7,6 +7,7 @@ import signal
 import struct
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -93,9 +94,66 @@ def test_key_shapes(served: Path, account: str) -> None:
     rotated = command_json(served, "key", "rotate", user["id"])
     assert rotated["key"] != user["key"]
     assert rotated["limits"] == user["limits"]
-    assert command_json(served, "key", "revoke", rotated["id"])["status"] == "revoked"
+    assert command_json(served, "key", "revoke", rotated["id"], "--yes")["status"] == "revoked"
     statuses = {row["id"]: row["status"] for row in command_lines(served, "key", "list", account)}
     assert statuses == {user["id"]: "revoked", rotated["id"]: "revoked", manager["id"]: "active"}
+
+
+def test_key_limits_are_changed_by_the_options_that_made_them(served: Path, account: str) -> None:
+    made = command_json(served, "key", "create", account, "--requests-per-minute", "5", "--limit", "budget_month=9")
+    assert made["limits"] == {"requests_per_minute": 5, "budget_month": "9"}
+    changed = command_json(served, "key", "update", made["id"], "--requests-per-minute", "60", "--concurrent", "2")
+    assert changed["limits"] == {"requests_per_minute": 60, "concurrent": 2, "budget_month": "9"}
+    assert command_json(served, "key", "update", made["id"], "--budget-month", "none")["limits"] == {
+        "requests_per_minute": 60,
+        "concurrent": 2,
+    }
+    assert command_json(served, "account", "update", account, "--budget-day", "3")["limits"] == {"budget_day": "3"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--expires", "2020-01-01"), "is over already"),
+        (("--manager", "--scope", "usage"), "there is no scope 'usage'; scopes: usage:read, balance:read"),
+        (("--requests-per-minute", "0"), "whole number from 1"),
+        (("--requests-per-minute", "many"), "not 'many'"),
+    ],
+)
+def test_a_key_that_could_never_be_used_is_not_made(
+    served: Path, account: str, words: tuple[str, ...], said: str
+) -> None:
+    refused = command(served, "key", "create", account, *words)
+    assert refused.returncode in {1, 2}
+    assert said in refused.stderr
+    assert command_lines(served, "key", "list", account) == []
+
+
+def test_a_key_is_not_ended_without_being_asked(served: Path, account: str) -> None:
+    made = command_json(served, "key", "create", account)
+    refused = command(served, "key", "revoke", made["id"])
+    assert (refused.returncode, "Say --yes" in refused.stderr) == (2, True)
+    assert command_json(served, "key", "show", made["id"])["status"] == "active"
+
+
+def test_a_key_past_its_end_is_shown_as_expired(served: Path, account: str) -> None:
+    made = command_json(served, "key", "create", account, "--expires", "1h")
+    soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat(timespec="milliseconds")
+    command_json(served, "key", "update", made["id"], "--expires", soon)
+    until(lambda: "expired" in command(served, "key", "list", account).stdout)
+    assert "expired" in command(served, "key", "show", made["id"]).stdout
+
+
+def test_what_nobody_would_hear_of_is_said(served: Path, account: str) -> None:
+    told = command(served, "account", "update", account, "--low-balance", "3")
+    assert (told.returncode, "Nobody is told yet" in told.stderr) == (0, True)
+    assert command(served, "account", "update", account, "--low-balance", "none").stderr == ""
+
+
+def test_an_export_says_how_much_it_wrote(served: Path, account: str) -> None:
+    until(lambda: len(command_lines(served, "ledger", account)) == 1)
+    said = command(served, "export", "ledger", "--account", account, "--output", "ledger.csv")
+    assert (said.returncode, said.stdout, said.stderr.strip()) == (0, "", "1 rows in ledger.csv")
 
 
 def test_a_topup_is_a_ledger_entry_and_applied_once(served: Path, account: str) -> None:

@@ -183,7 +183,18 @@ def test_sums_are_those_of_the_records(farebox: Installation, account: str) -> N
     (by_tag,) = farebox.lines("usage-summary", "--account", account, "--by", "tag:team")
     assert (by_tag["tag"], by_tag["charge_microcredits"]) == (None, record["charge_microcredits"])
     assert farebox.lines("usage-summary", "--account", account, "--model", "other") == []
+    (by_hour,) = farebox.lines(
+        "usage-summary", "--account", account, "--by", "hour", "--by", "status", "--by", "service"
+    )
+    assert (by_hour["hour"], by_hour["status"], by_hour["calls"]) == (
+        f"{by_hour['hour'][:13]}:00",
+        200,
+        by_day["calls"],
+    )
+    assert by_hour["service"]
+    assert by_hour["hour"].startswith(by_day["day"])
     assert said(farebox, "usage-summary", "--by", "moon").returncode == 2
+    assert said(farebox, "usage-summary", "--by", "hour", "--by", "day").returncode == 2
 
 
 def test_a_running_farebox_is_made_to_reload_and_one_that_is_not_there_is_told(farebox: Installation) -> None:
@@ -207,3 +218,19 @@ def test_a_threshold_is_set_and_taken_away(farebox: Installation, account: str) 
 
 def test_the_books_are_balanced(farebox: Installation) -> None:
     assert farebox.audit()["ok"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("grant", "give", "ACCOUNT", "5", "--key", "late"),
+        ("code", "create", "5"),
+        ("admin", "create", "late", "--role", "read"),
+        ("key", "create", "ACCOUNT"),
+    ],
+)
+def test_what_would_be_over_at_once_is_refused_in_the_words_that_were_typed(
+    farebox: Installation, account: str, words: tuple[str, ...]
+) -> None:
+    refused = said(farebox, *(account if word == "ACCOUNT" else word for word in words), "--expires", "2020-01-01")
+    assert (refused.returncode, "'2020-01-01' is over already" in refused.stderr) == (2, True)

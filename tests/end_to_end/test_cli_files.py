@@ -160,7 +160,10 @@ def test_balances_are_added_once_for_ever(farebox: Installation, tmp_path: Path)
         ("account,credits\nrich,1e3\nrich,0\n,5\nrich,-1\n", "line 4: account is empty"),
         ('account,credits\n"rich,1\n', "line 2"),
         ("account,credits,key\nrich,1,a\nrich,1,a\n", "line 3: this key stands in line 2 already"),
-        ("account,credits,kind\nrich,-1,topup\n", "line 2: a topup must be above zero"),
+        (
+            "account,credits,kind\nrich,-1,topup\n",
+            "line 2: a topup must be above zero; an adjustment takes credits away",
+        ),
     ],
 )
 def test_one_wrong_line_and_nothing_is_changed(farebox: Installation, tmp_path: Path, text: str, message: str) -> None:

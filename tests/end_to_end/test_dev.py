@@ -147,7 +147,7 @@ def test_a_revoked_demo_key_is_replaced(tmp_path: Path) -> None:
     with Dev(tmp_path) as farebox:
         first = farebox.ready().report["api_key"]
         key_id = command_lines(tmp_path, "key", "list", "demo")[0]["id"]
-        assert command(tmp_path, "key", "revoke", key_id).returncode == 0
+        assert command(tmp_path, "key", "revoke", key_id, "--yes").returncode == 0
         farebox.stop()
     with Dev(tmp_path) as farebox:
         report = farebox.ready().report

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from proxy.accounts.audit_log import LogFilter, read_log
 from proxy.accounts.refunds import Refund
 from proxy.core.errors import Conflict, InvalidRequest, NotFound
 from proxy.core.ids import new_call_id
@@ -148,3 +149,26 @@ async def test_more_refunds_than_charge_show_in_the_audit(house: House) -> None:
     await house.sql("UPDATE ledger_entries SET call_id = ? WHERE kind = 'topup'", call_id)
     await house.sql("UPDATE ledger_entries SET kind = 'refund' WHERE kind = 'topup'")
     assert [difference.kind for difference in (await house.audit()).differences] == ["refund"]
+
+
+async def test_the_log_of_changes_says_that_a_refund_was_refused(house: House) -> None:
+    account_id = await house.account()
+    call_id = await house.call(account_id, 60)
+    asked = Refund(call_id, "too much", 61, "op")
+
+    async def refused() -> None:
+        with pytest.raises(Conflict):
+            await house.refunds.refund(account_id, asked)
+
+    await asyncio.gather(refused(), refused())
+    await refused()
+    assert await refund(house, account_id, call_id, "right", 60) == 60
+    log = reversed(await read_log(house.database, LogFilter(subject=account_id)))
+    said = [(row.action, row.actor, dict(row.after or {})) for row in log if row.actor == "op"]
+    assert [(action, after["idempotency_key"]) for action, _, after in said] == [
+        ("credit.refund", "too much"),
+        ("credit.refused", "too much"),
+        ("credit.refund", "right"),
+    ]
+    assert said[1][2]["operation_id"] == said[0][2]["operation_id"]
+    assert (said[1][2]["kind"], said[1][2]["code"]) == ("refund", "refund_exceeds_charge")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.admin.account_shapes import NewAccount
 from proxy.admin.body import check_texts, read_json, read_query, shaped, shaped_query
 from proxy.admin.shapes import Amount, microcredits_of
 from proxy.core.errors import InvalidRequest
@@ -54,12 +55,20 @@ def test_an_object_comes_back_unless_a_text_cannot_be_stored(value: object) -> N
     ("value", "message", "param"),
     [
         ({}, "name is missing", "name"),
-        ({"name": "a", "nmae": 1}, "nmae is not known here", "nmae"),
-        ({"name": "a", "inner": {"cuont": 1, "count": 1}}, "inner.cuont is not known here", "inner.cuont"),
+        ({"name": "a", "nmae": 1}, "nmae is not known here; known: name, inner, items, flag, limit", "nmae"),
+        (
+            {"name": "a", "inner": {"cuont": 1, "count": 1}},
+            "inner.cuont is not known here; known: count",
+            "inner.cuont",
+        ),
         ({"name": "a", "inner": {}}, "inner.count is missing", "inner.count"),
-        ({"name": "a", "items": [{"count": 1}, {"count": 0}]}, "items[1].count: expected int >= 1", "items[1].count"),
-        ({"name": 5}, "name: expected str, got int", "name"),
-        ({"name": "a", "flag": 1}, "flag: expected bool, got int", "flag"),
+        (
+            {"name": "a", "items": [{"count": 1}, {"count": 0}]},
+            "items[1].count: expected a whole number >= 1",
+            "items[1].count",
+        ),
+        ({"name": 5}, "name: expected a text, got a whole number", "name"),
+        ({"name": "a", "flag": 1}, "flag: expected true or false, got a whole number", "flag"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_name(value: dict[str, object], message: str, param: str) -> None:
@@ -100,3 +109,20 @@ def test_an_amount_is_the_same_in_both_units(microcredits: int) -> None:
 def test_amounts_that_are_refused(amount: Amount) -> None:
     with pytest.raises(InvalidRequest):
         microcredits_of(amount)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (
+            {"budget_day": 5},
+            'limits.budget_day: expected a text, got a whole number (An exact decimal, such as "12.5")',
+        ),
+        ({"budget_day": "5 "}, 'limits.budget_day: expected a text of another form (An exact decimal, such as "12.5")'),
+        ({"models": {"sim": {"rpm": 5}}}, "limits.models[...].rpm is not known here; known: requests_per_minute, "),
+    ],
+)
+def test_what_the_description_says_of_a_member_is_in_the_message(limits: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        shaped({"name": "ada", "limits": limits}, NewAccount)
+    assert refused.value.message.startswith(message)

@@ -95,6 +95,26 @@ def test_refusals() -> None:
     speed = refusal(Refused("tokens", Limit("account", "tokens", 1000), 500, 20, 1500, ()))
     assert isinstance(speed, RateLimited)
     assert (speed.retry_after_ms, speed.metadata["ceiling"]) == (1500, 1000)
+    assert (
+        "month budget of this key"
+        in refusal(Refused("budget", Limit("key:k1", "budget_month", 1), 5, 1, None, ())).message
+    )
+
+
+def test_a_call_above_a_whole_minutes_tokens_is_not_told_to_wait() -> None:
+    never = refusal(Refused("tokens", Limit("key:k1", "tokens", 2000), 4163, 2000, None, ()))
+    assert (never.status, never.code, never.retry_after_ms, never.should_retry) == (
+        429,
+        "rate_limit_exceeded",
+        None,
+        False,
+    )
+    assert (never.metadata["required"], never.metadata["ceiling"]) == (4163, 2000)
+    assert "4163 tokens" in never.message
+    assert "max_tokens" in never.message
+    waits = refusal(Refused("tokens", Limit("key:k1", "tokens", 2000), 2000, 20, 900, ()))
+    assert (waits.retry_after_ms, waits.should_retry) == (900, None)
+    assert refusal(Refused("concurrent", Limit("key:k1", "concurrent", 1), 1, 0, None, ())).retry_after_ms == 1000
 
 
 def test_headers_name_the_tightest_limit_in_both_families() -> None:

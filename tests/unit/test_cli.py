@@ -1,13 +1,15 @@
 """The command line's own rules: where the configuration is found, what failures look like, what help says."""
 
 import json
+import re
 from pathlib import Path
 
 import click
 import pytest
 
 from proxy.cli import context, root
-from proxy.core.errors import ConfigError, Unavailable
+from proxy.cli.settings import changed_limits, limit_options
+from proxy.core.errors import ConfigError, NotFound, Unavailable
 
 GOOD = '[keys]\npepper = "0123456789abcdef"\n'
 
@@ -143,3 +145,59 @@ def test_help_is_said_without_loading_the_stores() -> None:
 def test_instants_are_shown_to_the_end_of_the_calendar() -> None:
     assert context.when(1_757_556_305_225) == "2025-09-11 02:05:05"
     assert context.when(2**53 - 1) == "9999-12-31 23:59:59"
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("toppup", "topup"), ("acount", "account"), ("ledgr", "ledger")])
+def test_a_command_that_is_mistyped_is_answered_with_its_neighbour(
+    capsys: pytest.CaptureFixture[str], typed: str, meant: str
+) -> None:
+    assert root.run([typed, "demo"]) == 2
+    assert f"No such command '{typed}'. Did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_what_is_not_there_is_said_with_the_command_that_finds_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(**_: object) -> None:
+        raise NotFound("There is no account 'shp'.", code="account_not_found")
+
+    monkeypatch.setattr(root.farebox, "main", fails)
+    assert root.run(["balance", "shp"]) == 1
+    assert "There is no account 'shp'. farebox account list --search TEXT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", root.NEXT)
+def test_the_commands_that_errors_advise_exist(code: str) -> None:
+    for _, words in re.findall(r"(farebox ((?:[a-z-]+ ?)+))", root.NEXT[code]):
+        command: click.Command | None = root.farebox
+        for word in words.split()[:2]:
+            if isinstance(command, click.Group):
+                command = command.get_command(click.Context(command), word)
+        assert command is not None, words
+
+
+def test_limits_have_an_option_each_and_one_for_all() -> None:
+    given: list[tuple[str, ...]] = []
+
+    @click.command()
+    @limit_options
+    def command(limits: tuple[str, ...]) -> None:
+        given.append(limits)
+
+    words = ["--budget-month", "none", "--requests-per-minute", "60", "--limit", "tokens-per-minute=5"]
+    command.main(words, standalone_mode=False)
+    before = {"budget_month": "7", "concurrent": 2}
+    assert changed_limits(before, given[0]) == {"concurrent": 2, "requests_per_minute": 60, "tokens_per_minute": 5}
+    for wrong, said in (
+        ("rpm=5", "there is no limit 'rpm'"),
+        ("concurrent", "KIND=VALUE"),
+        ("concurrent=x", "not 'x'"),
+    ):
+        with pytest.raises(click.UsageError, match=said):
+            changed_limits({}, [wrong])
+
+
+def test_an_instant_ahead_is_ahead() -> None:
+    assert context.future_from("1d") > context.instant_from("1h")
+    with pytest.raises(click.UsageError, match="is over already"):
+        context.future_from("2020-01-01")

@@ -136,3 +136,18 @@ def test_import_makes_the_shipped_book_again(capsys: pytest.CaptureFixture[str],
     assert (path.parent / "new.jsonl").read_bytes() == shipped.read_bytes()
     path.write_text(CONFIG.replace("[keys]", '[credits]\nprice_book = "new.jsonl"\n[keys]'))
     assert run(capsys, "show", "o3", "--provider", "openai")[0] == 0
+
+
+def test_prices_are_in_force_though_no_provider_is_configured(capsys: pytest.CaptureFixture[str], path: Path) -> None:
+    """What `farebox dev` keeps has no providers: it adds them when it starts."""
+    path.write_text(
+        '[keys]\npepper = "0123456789abcdef"\n[prices."sim"]\ninput = "3"\noutput = "4"\n[prices."*"]\ninput = "9"\noutput = "9"\n'
+    )
+    code, out, _ = run(capsys, "list", "--json")
+    assert (code, [(row["provider"], row["model"], row["usd"]) for row in rows(out)]) == (
+        0,
+        [("any", "sim", {"input": "3", "output": "4"})],
+    )
+    for model, usd in (("sim", {"input": "3", "output": "4"}), ("another", {"input": "9", "output": "9"})):
+        code, out, err = run(capsys, "show", model, "--json")
+        assert (code, [(row["provider"], row["usd"]) for row in rows(out)], err) == (0, [("any", usd)], "")

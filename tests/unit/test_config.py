@@ -71,6 +71,7 @@ def test_the_published_configuration_works(secrets: None) -> None:
         ("[providers.x]\napi_key = 'file:/no/such/file'", ["providers.x.api_key", "/no/such/file"]),
         ("[providers.x]\nbase_url = 'http://h/v1'", ["providers.x.api_key"]),
         ("[providers.x]\napi_key = 'k'\nbase_url = 'ftp://h'", ["providers.x.base_url"]),
+        ("[providers.sim]\napi_key = 'k'", ["providers.sim.base_url is missing", "none is known for 'sim'"]),
         ("[providers.x]\napi_key = 'k'\nbase_url = 'http://u:p@h'", ["providers.x.base_url"]),
         ("[providers.x]\napi_key = 'k'\nbase_url = 'http://h'\ndialect = 'klingon'", ["klingon", "openai"]),
         ("[providers.v1]\napi_key = 'k'\nbase_url = 'http://h'", ["providers.v1"]),

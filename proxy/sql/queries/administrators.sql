@@ -44,6 +44,13 @@ SELECT CAST(:id AS TEXT), CAST(:at AS BIGINT), CAST(:actor AS TEXT), CAST(:actio
     CAST(:before_json AS TEXT), CAST(:after_json AS TEXT)
 WHERE EXISTS (SELECT 1 FROM credit_operations WHERE operation_id = :operation_id);
 
+-- The row of a credit operation's refusal; it comes before the refusal itself in their transaction.
+-- name: insert_audit_log_of_refusal
+INSERT INTO audit_log (id, at, actor, action, subject, before_json, after_json)
+SELECT CAST(:id AS TEXT), CAST(:at AS BIGINT), CAST(:actor AS TEXT), CAST(:action AS TEXT), CAST(:subject AS TEXT),
+    CAST(:before_json AS TEXT), CAST(:after_json AS TEXT)
+WHERE EXISTS (SELECT 1 FROM credit_operations WHERE operation_id = :operation_id AND status = 'pending');
+
 -- Newest first. A filter that is null lets all pass.
 -- name: audit_log_page
 SELECT * FROM audit_log

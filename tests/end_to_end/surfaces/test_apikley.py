@@ -63,7 +63,7 @@ def test_whoever_has_no_valid_key_is_told_401_under_http_200(farebox: Installati
 def test_a_revoked_key_and_a_suspended_account(farebox: Installation) -> None:
     one = holder(farebox)
     key_id, key = another_key(farebox, one)
-    farebox.command("key", "revoke", key_id)
+    farebox.command("key", "revoke", key_id, "--yes")
     refused(credit(farebox, key), 401)
     farebox.command("account", "suspend", one.name)
     refused(credit(farebox, one.key), 401)

@@ -49,7 +49,7 @@ def test_a_revoked_key_is_refused_within_a_second(farebox: Installation) -> None
     one = holder(farebox)
     assert ask(farebox, "GET", "/api-user/credits", x_api_key=one.key).status == 200
     [key] = farebox.lines("key", "list", one.name)
-    farebox.command("key", "revoke", key["id"])
+    farebox.command("key", "revoke", key["id"], "--yes")
     deadline = time.monotonic() + 2
     while ask(farebox, "GET", "/api-user/credits", x_api_key=one.key).status == 200:
         assert time.monotonic() < deadline
