@@ -8,8 +8,6 @@ Redis, SQL and the metrics directory.
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import logging
 import os
 import signal
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from proxy import logs
+from proxy import logs, memory
 from proxy.accounts.authenticator import Authenticator
 from proxy.accounts.desk import Desk
 from proxy.accounts.keys import KeyHasher
@@ -68,9 +66,6 @@ BACKLOG = 1024
 LOOP_WATCH_S = 0.01
 PATIENT_S = 10.0  # roles behind the request path may wait longer for Redis than a call does
 READY_FD = "FAREBOX_READY_FD"
-# glibc malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_MEMORY_BYTES = 32 * 1024 * 1024
 
 
 def metrics_directory(config: Config) -> Path:
@@ -179,7 +174,7 @@ async def _worker(start: Start) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.reload)
         metrics.flush()  # the library is imported now, and not while calls wait
         tasks.every("metrics", METRICS_FLUSH_S, _worker_flusher(metrics, stores.ledger))
-        _settle_memory()
+        memory.Collector(lambda: listener.open_calls).start(tasks)
         _say_ready()
         await stop.wait()
         health.draining = True
@@ -202,7 +197,7 @@ async def _recorder(start: Start) -> None:
         recorder = Recorder(streams, stores.ledger.partitions, stores.database, pace)
         tasks.spawn("recorder", recorder.run())
         tasks.every("metrics", METRICS_FLUSH_S, _recorder_flusher(metrics, recorder))
-        _settle_memory()
+        memory.settle()
         _say_ready()
         await stop.wait()
         await tasks.close()
@@ -233,7 +228,7 @@ async def _reaper(start: Start) -> None:
         tasks.spawn("first reconciliation", reconcile())
         tasks.every("reconciliation", RECONCILE_S, reconcile)
         tasks.every("metrics", METRICS_FLUSH_S, _flusher(metrics))
-        _settle_memory()
+        memory.settle()
         _say_ready()
         await stop.wait()
         await tasks.close()
@@ -358,18 +353,6 @@ async def _watch_loop(metrics: Metrics) -> None:
         due = loop.time() + LOOP_WATCH_S
         await asyncio.sleep(LOOP_WATCH_S)
         metrics.loop_lag.observe((), max(loop.time() - due, 0.0))
-
-
-def _settle_memory() -> None:
-    """What is alive now stays: the collector need not look at it for every call."""
-    gc.collect()
-    gc.set_threshold(20_000, 50, 100)
-    gc.freeze()
-    # Bodies of a megabyte would be mapped, cleared by the kernel page by page and unmapped again with every call.
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc alone
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_MEMORY_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_MEMORY_BYTES)
 
 
 def _say_ready() -> None:

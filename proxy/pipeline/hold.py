@@ -27,6 +27,7 @@ from proxy.pipeline.strict import afford, limit_output
 from proxy.providers.dialect import FREE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from proxy.accounts.authenticator import Authenticator
@@ -45,6 +46,7 @@ log = logging.getLogger("farebox.hold")
 
 _FIRST_ERROR_STATUS = 400
 _STALE_ROUNDS = 3
+_RENEWED_AT_ONCE = 64
 # The first checkpoint: until then a call whose worker dies is free. One more script for calls that take longer.
 _FIRST_NOTE_S = 0.5
 # How far output may seem to be above its limit before the hold grows: a token of blanks has many bytes.
@@ -85,8 +87,17 @@ class Credits:
         tasks.every("hold renewal", 1.0, self._renew)
 
     async def _renew(self) -> None:
-        now = monotonic()
-        due = [hold for hold in self.open.values() if hold.renewal_due(now)]
+        now, due = monotonic(), list[Hold]()
+        for hold in list(self.open.values()):
+            if hold.renewal_due(now):
+                due.append(hold)
+            if len(due) == _RENEWED_AT_ONCE:  # calls go on between
+                await self._renew_these(due)
+                due.clear()
+        await self._renew_these(due)
+
+    @staticmethod
+    async def _renew_these(due: Sequence[Hold]) -> None:
         # The scripts of all of them leave in one write.
         await asyncio.gather(*(hold.renew() for hold in due))
 
@@ -247,7 +258,7 @@ class Hold:
             interval = min(_FIRST_NOTE_S, lease)
         else:
             interval = lease if self.call.meter is None else min(config.checkpoint_s, lease)
-        return not self._extending and now - self._renewed_at >= interval
+        return not (self._ended or self._extending) and now - self._renewed_at >= interval
 
     async def renew(self) -> None:
         """Renews the lease and notes what the call has cost so far."""

@@ -18,7 +18,7 @@ LAYERS = [
     {"sql"},
     {"ledger", "accounts", "records", "providers"},
     {"pipeline", "admin", "surfaces"},
-    {"app", "cli", "roles", "__main__"},
+    {"app", "memory", "cli", "roles", "__main__"},
 ]
 CROSS_CUTTING = {
     "config",
@@ -36,6 +36,7 @@ NEIGHBOURS = {
     ("admin", "pipeline"),  # the operators' overview shows the health that the data listener answers with
     ("cli", "roles"),
     ("cli", "app"),
+    ("app", "memory"),
     ("roles", "app"),
     ("__main__", "cli"),
     ("__main__", "roles"),
