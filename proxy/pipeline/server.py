@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from typing import TYPE_CHECKING
 
 from proxy.pipeline.addresses import ClientAddresses
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from proxy.pipeline.exchange import Exchange
 
 _SWEEP_S = 0.5
+# Thousands of clients can be cut at once, and each of their calls wants a fraction of a millisecond to settle.
+_LEAVING_A_TURN = 16
 _SETTLE_S = 5.0  # for calls that were cut at the end of the grace to settle
 
 
@@ -35,6 +38,7 @@ class DataListener:
         self._tasks = Tasks()
         self.open_calls = 0
         self._draining = False
+        self._leaving: deque[tuple[Exchange, bool]] = deque()
         self._idle: asyncio.Event | None = None
 
     def protocol(self) -> ClientConnection:
@@ -49,6 +53,19 @@ class DataListener:
     def disconnected(self, connection: ClientConnection) -> None:
         """A client is gone."""
         self.connections.discard(connection)
+
+    def left(self, exchange: Exchange, *, stalled: bool) -> None:
+        """The client is gone while its request was in hand; its call hears of it within turns of the loop."""
+        self._leaving.append((exchange, stalled))
+        if len(self._leaving) == 1:
+            asyncio.get_running_loop().call_soon(self._see_off)
+
+    def _see_off(self) -> None:
+        for _ in range(min(len(self._leaving), _LEAVING_A_TURN)):
+            exchange, stalled = self._leaving.popleft()
+            exchange.client_left(stalled=stalled)
+        if self._leaving:
+            asyncio.get_running_loop().call_soon(self._see_off)
 
     def start(self, tasks: Tasks) -> None:
         """Starts the sweep of deadlines."""

@@ -397,6 +397,10 @@ class Client:
     def disconnected(self, connection: ClientConnection) -> None:
         """The listener's side."""
 
+    def left(self, exchange: Exchange, *, stalled: bool) -> None:
+        """The listener's side."""
+        exchange.client_left(stalled=stalled)
+
     async def serve(self, exchange: Exchange) -> None:
         """The listener's side: the answer is the body."""
         self.exchanges.append(exchange)
