@@ -10,7 +10,8 @@ from rich.progress import Progress, TextColumn
 
 from bench.budgets import judge
 from bench.conditions import observe
-from bench.measure import Plan, Results, measure
+from bench.figures import Results
+from bench.measure import Plan, measure
 from bench.names import PEERS as PEER_NAMES
 from bench.native import NoCompilerError
 from bench.plot import draw

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bench.figures import Round, median, median_added, median_ratio
-from bench.names import DIRECT, LEDGER, OURS, OURS_IN_PART, OURS_WITH_TWO_WORKERS, YARDSTICK
+from bench.names import DIRECT, LEDGER, LITELLM, OURS, OURS_IN_PART, OURS_WITH_TWO_WORKERS, PORTKEY, YARDSTICK
 
 LEVELS = ("first", "goal", "stretch")
 
@@ -20,6 +20,8 @@ class Against(Enum):
     NGINX = "x nginx"
     DIRECT = "added to no proxy"
     ONE_WORKER = "two workers beside one"
+    LITELLM = "how many times less than LiteLLM's"
+    PORTKEY = "how many times less than Portkey's"
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,30 @@ class Verdict:
 
 _NGINX = Against.NGINX
 _ONE = Against.ONE_WORKER
+_PEERS_ONLY = "measured in a run with --peers"
 
 BUDGETS = (
     Budget("CPU a small call, 64 clients", "small", "cpu_us_a_call", (15, 4.5, 2.5), "x nginx", _NGINX),
+    Budget(
+        "CPU a small call, LiteLLM's divided by ours",
+        "small",
+        "cpu_us_a_call",
+        (1, 80, 100),
+        "x",
+        Against.LITELLM,
+        at_least=True,
+        unmeasured=_PEERS_ONLY,
+    ),
+    Budget(
+        "CPU a small call, Portkey's divided by ours",
+        "small",
+        "cpu_us_a_call",
+        (1, 8, 8),
+        "x",
+        Against.PORTKEY,
+        at_least=True,
+        unmeasured=_PEERS_ONLY,
+    ),
     Budget("calls a second on one core", "small", "calls_a_second", (2_500, 10_000, 20_000), "/s", at_least=True),
     Budget("CPU a chunk, 100 paced streams", "paced", "cpu_us_a_chunk", (3.5, 2, 1.4), "x nginx", _NGINX),
     Budget("CPU a chunk, flat out", "flat", "cpu_us_a_chunk", (2, 1.3, 1.1), "x nginx", _NGINX),
@@ -88,6 +111,9 @@ def _value(budget: Budget, rounds: Sequence[Round]) -> float | None:
             in_part = median(rounds, OURS_IN_PART, budget.scenario, budget.figure)
             one = OURS if in_part is None else OURS_IN_PART
             return median_ratio(rounds, budget.scenario, budget.figure, (OURS_WITH_TWO_WORKERS, one))
+        case Against.LITELLM | Against.PORTKEY:
+            peer = LITELLM if budget.against is Against.LITELLM else PORTKEY
+            return median_ratio(rounds, budget.scenario, budget.figure, (peer, OURS))
         case Against.NOTHING:
             return median(rounds, OURS, budget.scenario, budget.figure)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bench.generator import Load, Percentiles
+from bench.names import PEERS
 from bench.processes import Memory
 from bench.scenarios import Scenario
 
@@ -27,6 +28,38 @@ class Round:
     def get(self, subject: str, scenario: str, figure: str) -> float | None:
         """Return one figure, None where it was not measured."""
         return self.figures.get((subject, scenario), {}).get(figure)
+
+
+@dataclass
+class Results:
+    """What a run found: its rounds, the versions of its subjects, what they said of themselves, why one is missing.
+
+    `rewriting` are the subjects that write answers anew, so that not every byte of theirs was compared.
+    """
+
+    rounds: list[Round] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
+    rewriting: set[str] = field(default_factory=set)
+
+    @property
+    def failures(self) -> list[str]:
+        """Return every load that failed, in words; what peers could not stand is no failure of the run."""
+        return self._failed(peers=False)
+
+    @property
+    def overloads(self) -> list[str]:
+        """Return in words every load that a peer could not stand."""
+        return self._failed(peers=True)
+
+    def _failed(self, *, peers: bool) -> list[str]:
+        return [
+            f"round {number}, {subject}, {scenario}: {reason}"
+            for number, one in enumerate(self.rounds, 1)
+            for (subject, scenario), reason in one.failures.items()
+            if (subject in PEERS) == peers
+        ]
 
 
 def load_figures(

@@ -1,9 +1,10 @@
-"""`python -m bench.guard`: has a call become dearer? Some 20 seconds, after the tests of continuous integration.
+"""`python -m bench.guard`: has a call become dearer? Some 25 seconds, after the tests of continuous integration.
 
-Two figures, each beside the one in guard.json. CPU a call over nginx's, from short loads in turn in the same run: a ratio, but
-on a shared machine still a matter of luck within a tenth or so. And how many functions a call enters in the worker, which is the
-same number on every machine with the same version of Python: above a tenth more it says WARNING. It never fails a build, whatever
-it finds; what cannot be measured (no nginx, no compiler) is said. `--store` keeps today's figures as those to compare with.
+Three figures, each beside the one in guard.json. CPU a call over nginx's, from short loads in turn in the same run: a ratio, but on a
+shared machine still a matter of luck within a tenth or so. How many functions a call enters in the worker, which is the same number
+wherever the version of Python is, and how many instructions it takes where valgrind can count them: above a tenth more of either it
+says WARNING. It never fails a build, whatever it finds; what cannot be measured (no nginx, no compiler) is said. `--store` keeps
+what was found as what is compared with.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from bench.callgrind import build_of_python, instructions
 from bench.generator import PATH, Exchange, LoadFailedError, Target, learn_exchange, run_load
 from bench.guard_report import Counts, Found, differences, per_call, table
 from bench.native import NoCompilerError, build
@@ -90,8 +92,12 @@ def _measure() -> tuple[Found, list[str]]:
         else:
             cpu = _cpu(ours, theirs, exchange)
         counts = _counted(ours, directory, cores)
+        worked = instructions(ours, directory, cores, _caller)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return Found(*(cpu or (None, None, None)), counts={version: counts}), remarks
+    if isinstance(worked, str):
+        remarks.append(worked)
+    by_build = {} if isinstance(worked, str) else {build_of_python(): round(worked)}
+    return Found(*(cpu or (None, None, None)), counts={version: counts}, instructions=by_build), remarks
 
 
 def _new(directory: Path) -> Path:

@@ -24,12 +24,16 @@ class Counts:
 
 @dataclass(frozen=True)
 class Found:
-    """Figures of one run, None where they could not be measured; `counts` by version of Python (other versions count otherwise)."""
+    """Figures of one run, None where they could not be measured.
+
+    `counts` by version of Python, `instructions` a call by its build: others count otherwise.
+    """
 
     nginx_us: float | None = None
     farebox_us: float | None = None
     ratio: float | None = None
     counts: Mapping[str, Counts] = field(default_factory=dict)
+    instructions: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """As guard.json has it."""
@@ -37,6 +41,7 @@ class Found:
             "ratio": self.ratio,
             "nginx_us": self.nginx_us,
             "farebox_us": self.farebox_us,
+            "instructions": dict(self.instructions),
             "counts": {
                 version: {"python": one.python, "c": one.c, "names": dict(one.names)}
                 for version, one in self.counts.items()
@@ -47,12 +52,14 @@ class Found:
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """What `as_json` wrote."""
         counts = {version: Counts(**one) for version, one in document["counts"].items()}
-        return cls(document["nginx_us"], document["farebox_us"], document["ratio"], counts)
+        times = (document["nginx_us"], document["farebox_us"], document["ratio"])
+        return cls(*times, counts, document.get("instructions", {}))
 
     def over(self, older: "Found") -> "Found":
         """These figures, and the older ones for what was not measured."""
         best = self if self.ratio is not None else older
-        return Found(best.nginx_us, best.farebox_us, best.ratio, {**older.counts, **self.counts})
+        counts, instructions = {**older.counts, **self.counts}, {**older.instructions, **self.instructions}
+        return Found(best.nginx_us, best.farebox_us, best.ratio, counts, instructions)
 
 
 def per_call(report: Mapping[str, Mapping[str, int]], calls: int) -> Counts:
@@ -72,18 +79,26 @@ def table(found: Found, stored: Found) -> tuple[Table, list[str]]:
     said: list[str] = []
     shown.add_row("CPU us: nginx, Farebox", _pair(found), _pair(stored), "")
     shown.add_row("CPU over nginx's, 64 clients", *_compared(found.ratio, stored.ratio, 2))
+    for what, mine, theirs, decimals in _counts(found, stored):
+        shown.add_row(what, *_compared(mine, theirs, decimals))
+        if theirs and mine / theirs - 1 > WARN_ABOVE + _ROUNDING:
+            said.append(f"WARNING: {mine / theirs - 1:+.0%} {what} a call: {mine:,.1f}, stored are {theirs:,.1f}")
+    said += [
+        f"nothing is stored for Python {version} (python -m bench.guard --store keeps this run)"
+        for version in {**found.counts, **found.instructions}
+        if version not in {**stored.counts, **stored.instructions}
+    ]
+    return shown, said
+
+
+def _counts(found: Found, stored: Found) -> Iterator[tuple[str, float, float | None, int]]:
+    """What is counted, now and as stored, and with how many decimals."""
     for version, now in found.counts.items():
         then = stored.counts.get(version)
-        for what, mine, theirs in (
-            ("Python functions entered", now.python, then.python if then else None),
-            ("C functions called by them", now.c, then.c if then else None),
-        ):
-            shown.add_row(f"{what} (Python {version})", *_compared(mine, theirs, 1))
-            if theirs and mine / theirs - 1 > WARN_ABOVE + _ROUNDING:
-                said.append(f"WARNING: {mine / theirs - 1:+.0%} {what} a call: {mine:,.1f}, stored are {theirs:,.1f}")
-        if then is None:
-            said.append(f"nothing is stored for Python {version} (python -m bench.guard --store keeps this run)")
-    return shown, said
+        yield f"Python functions entered (Python {version})", now.python, then.python if then else None, 1
+        yield f"C functions called by them (Python {version})", now.c, then.c if then else None, 1
+    for version, mine in found.instructions.items():
+        yield f"instructions (Python {version})", mine, stored.instructions.get(version), 0
 
 
 def differences(found: Found, stored: Found) -> Iterator[str]:

@@ -7,14 +7,14 @@ to round. Each subject's processes have one core, the mock upstream, the load ge
 import contextlib
 import os
 import resource
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from bench.figures import Figures, Round, load_figures, megabytes, memory_figures
+from bench.figures import Figures, Results, Round, load_figures, megabytes, memory_figures
 from bench.generator import Exchange, LoadFailedError, Target, learn_exchange, run_load, suit
 from bench.ledger import measure_scripts
 from bench.names import BARE, DIRECT, LEDGER, OURS, OURS_IN_PART, OURS_WITH_TWO_WORKERS, PEERS, YARDSTICK
@@ -31,8 +31,8 @@ from bench.processes import (
     wait_for_port,
 )
 from bench.scenarios import SCENARIOS, Scenario
-from bench.subjects import PEERS as PEER_SUBJECTS
-from bench.subjects import SUBJECTS, Place, Running
+from bench.stage import Stage
+from bench.subjects import Place, Running
 from bench.subjects.base import Secure
 from bench.subjects.farebox import redis_alone
 from bench.subjects.insight import insight_figures
@@ -40,6 +40,8 @@ from bench.tls import behind_tls
 
 # One client for a moment: a worker that has served calls is idle, one that has served none is not all there yet.
 _TOUCH = Scenario(name="touch", title="a few calls", model="bench-small", connections=1, warmup=0.1, interval=0.3)
+# Before a peer's first measured load: what compiles itself while it runs shall have done so, and all connections be made once.
+_WARM = replace(_TOUCH, title="warming up", connections=8, interval=3.0)
 _QUIET_SHARE = 0.05
 _QUIET_GLANCE = 0.2
 _QUIET_TIMEOUT = 15.0
@@ -72,38 +74,6 @@ def takes(subject: str, scenario: Scenario) -> bool:
     return scenario.peers if subject in PEERS else subject in {YARDSTICK, BARE, OURS}
 
 
-@dataclass
-class Results:
-    """What a run found: its rounds, the versions of its subjects, what they said of themselves, why one is missing.
-
-    `rewriting` are the subjects that write answers anew, so that not every byte of theirs was compared.
-    """
-
-    rounds: list[Round] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=dict)
-    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    unavailable: dict[str, str] = field(default_factory=dict)
-    rewriting: set[str] = field(default_factory=set)
-
-    @property
-    def failures(self) -> list[str]:
-        """Return every load that failed, in words; what peers could not stand is no failure of the run."""
-        return self._failed(peers=False)
-
-    @property
-    def overloads(self) -> list[str]:
-        """Return in words every load that a peer could not stand."""
-        return self._failed(peers=True)
-
-    def _failed(self, *, peers: bool) -> list[str]:
-        return [
-            f"round {number}, {subject}, {scenario}: {reason}"
-            for number, one in enumerate(self.rounds, 1)
-            for (subject, scenario), reason in one.failures.items()
-            if (subject in PEERS) == peers
-        ]
-
-
 @dataclass(frozen=True)
 class _Bench:
     """The parts that stay up for the whole run."""
@@ -119,7 +89,8 @@ class _Bench:
 def measure(plan: Plan, on_load: Callable[[int, str, str], None]) -> Results:
     """Run the plan; `on_load` hears round, subject and scenario before each load. Peers must be installed.
 
-    Raises NoCompilerError. A subject that cannot run and a load that fails are told in the results.
+    Raises NoCompilerError. A subject that cannot run and a load that fails are told in the results; what a peer could not
+    stand in one round is not put on it again.
     """
     os.sched_setaffinity(0, plan.cores.rest)  # inherited by all that is started and not pinned elsewhere
     _raise_file_limit()
@@ -128,9 +99,14 @@ def measure(plan: Plan, on_load: Callable[[int, str, str], None]) -> Results:
         for number in range(plan.rounds):
             place = Path(directory) / f"round-{number}"
             place.mkdir()
-            with contextlib.ExitStack() as stack:
-                running = _start_subjects(plan, stack, place, bench, results)
-                results.rounds.append(_one_round(plan, number, running, bench, on_load))
+            with Stage(place, Place(bench.upstream_port, place, plan.cores, secure=bench.secure), results) as stage:
+                for name in plan.subjects:
+                    stage.start(name)
+                given_up = {pair for one in results.rounds for pair in one.failures if pair[0] in PEERS}
+                pairs = [
+                    (scenario, name) for scenario, name in plan.pairs(number) if (name, scenario.name) not in given_up
+                ]
+                results.rounds.append(_one_round(pairs, stage, bench, partial(on_load, number)))
             if OURS in plan.subjects and OURS not in results.unavailable:
                 _weigh_scripts(plan, results.rounds[-1], place)
     return results
@@ -169,55 +145,47 @@ def _bench(plan: Plan, directory: Path) -> Iterator[_Bench]:
             yield _Bench(generator, process.pid, port, exchanges, secure, terminator)
 
 
-def _start_subjects(
-    plan: Plan, stack: contextlib.ExitStack, directory: Path, bench: _Bench, results: Results
-) -> dict[str, Running]:
-    running = {}
-    for name in plan.subjects:
-        own = directory / name
-        own.mkdir()
-        place = Place(bench.upstream_port, own, plan.cores, secure=bench.secure)
-        try:
-            running[name] = stack.enter_context((SUBJECTS | PEER_SUBJECTS)[name](place))
-        except (SubjectUnavailableError, subprocess.CalledProcessError) as error:
-            results.unavailable[name] = str(error)
-            continue
-        results.versions |= running[name].versions
-        results.notes[name] = running[name].notes
-        if not running[name].manner.exact:
-            results.rewriting.add(name)
-    return running
-
-
 def _one_round(
-    plan: Plan, number: int, running: dict[str, Running], bench: _Bench, on_load: Callable[[int, str, str], None]
+    pairs: Sequence[tuple[Scenario, str]], stage: Stage, bench: _Bench, on_load: Callable[[str, str], None]
 ) -> Round:
     one = Round()
     idle: dict[str, Memory] = {}
-    for scenario, name in plan.pairs(number):
-        if name not in running or (scenario.tls and not running[name].over_tls):
+    warm: set[str] = set()
+    for scenario, name in pairs:
+        subject = stage.running.get(name)
+        if not subject or (scenario.tls and not subject.over_tls):
             continue
-        on_load(number, name, scenario.name)
-        subject = running[name]
+        on_load(name, scenario.name)
         try:
             _wait_until_quiet([*subject.workers, *subject.beside.values()])
             if scenario.weighs_memory and name not in idle:
                 idle[name] = _idle(subject, bench)
+            if name in PEERS and not scenario.weighs_memory and name not in warm:
+                warm.add(name)
+                _touch(subject, bench, _WARM)
             one.figures[name, scenario.name] = _one_load(scenario, subject, bench, idle.get(name))
         except (LoadFailedError, ProcessGoneError) as error:
             one.failures[name, scenario.name] = str(error)
             if gone := subject.gone():
                 one.failures[name, scenario.name] += f"; {gone}"
-                del running[name]
+                stage.stop(name)
+            if name in PEERS:  # which may be stuck for good: the next load is put on a fresh one
+                stage.stop(name)
+                stage.start(name)
+                warm.discard(name)
     return one
 
 
 def _idle(subject: Running, bench: _Bench) -> Memory:
     """What a worker occupies that has served a few calls and no load yet."""
-    target = Target(subject.port, subject.authorization, subject.workers, subject.manner)
-    run_load(bench.generator, _TOUCH, suit(bench.exchanges[_TOUCH.name], _TOUCH, subject.manner), target)
-    _wait_until_quiet(subject.workers)
+    _touch(subject, bench, _TOUCH)
     return memory(subject.workers)
+
+
+def _touch(subject: Running, bench: _Bench, load: Scenario) -> None:
+    target = Target(subject.port, subject.authorization, subject.workers, subject.manner)
+    run_load(bench.generator, load, suit(bench.exchanges[_TOUCH.name], load, subject.manner), target)
+    _wait_until_quiet(subject.workers)
 
 
 def _one_load(scenario: Scenario, subject: Running, bench: _Bench, idle: Memory | None) -> Figures:

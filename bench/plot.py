@@ -17,6 +17,7 @@ _LEFT, _BARS, _RIGHT = 150, 430, 170
 _TOP, _ROW, _BAR, _BOTTOM = 58, 30, 18, 34
 _INK, _FAINT, _PLAIN, _OWN = "#57606a", "#d0d7de", "#8c959f", "#0969da"
 _FONT = "font-family='system-ui, sans-serif' font-size='13'"
+_HALO = " stroke='#ffffff' stroke-width='4' paint-order='stroke'"  # so that no line runs through a figure
 _LEFT_OUT = {OURS_IN_PART, OURS_WITH_TWO_WORKERS}  # less than a core each: their cost a call is no subject's own
 
 
@@ -70,13 +71,13 @@ def draw(rounds: Sequence[Round], subjects: Sequence[str]) -> str | None:
 def _row(bar: Bar, top: int, end: float) -> list[str]:
     own = bar.subject == OURS
     middle = top + _BAR / 2 + 4.5
-    factor = (
-        "" if bar.ratio is None else f"  {bar.ratio:,.1f} x nginx" if bar.subject != YARDSTICK else "  the yardstick"
-    )
+    factor = ""
+    if bar.ratio is not None and bar.subject != YARDSTICK:
+        factor = f" ({bar.ratio:,.{0 if bar.ratio >= 100 else 1}f} x nginx)"
     weight = " font-weight='bold'" if own else ""
     label = f"{bar.us:,.0f} us{factor}"
     return [
         f"<text x='{_LEFT - 10}' y='{middle}' fill='{_INK}' text-anchor='end'{weight}>{escape(bar.subject)}</text>",
         f"<rect x='{_LEFT}' y='{top}' width='{max(end - _LEFT, 1):.1f}' height='{_BAR}' rx='2' fill='{_OWN if own else _PLAIN}'/>",
-        f"<text x='{end + 8:.1f}' y='{middle}' fill='{_INK}'{weight}>{escape(label)}</text>",
+        f"<text x='{end + 8:.1f}' y='{middle}' fill='{_INK}'{_HALO}{weight}>{escape(label)}</text>",
     ]

@@ -11,9 +11,8 @@ from rich.table import Table
 
 from bench.budgets import LEVELS, Verdict
 from bench.conditions import Conditions
-from bench.figures import Round, median
-from bench.measure import Results
-from bench.names import OURS_IN_PART, OURS_WITH_TWO_WORKERS, PART
+from bench.figures import Results, Round, median
+from bench.names import OURS_IN_PART, OURS_WITH_TWO_WORKERS, PART, PEERS
 from bench.scenarios import SCENARIOS
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,6 +53,7 @@ _MEMORY = (
     Column("idle PSS MB", "idle_pss_mb"),
     Column("KB a stream", "kb_a_stream"),
     Column("MB after they were cut", "after_mb"),
+    Column("pace kept", "pace", 2),
 )
 _COLUMNS: dict[str, tuple[Column, ...]] = {
     "memory": _MEMORY,
@@ -91,7 +91,8 @@ def sheets(results: Results, subjects: Sequence[str]) -> list[Sheet]:
                 cells = (_number(value, column.decimals) for value, column in zip(values, columns, strict=True))
                 rows.append((subject, *cells))
             elif any((subject, scenario.name) in one.failures for one in results.rounds):
-                rows.append((subject, "did not stand it", *(_ABSENT for _ in columns[1:])))
+                said = "did not stand it" if subject in PEERS else "FAILED"
+                rows.append((subject, said, *(_ABSENT for _ in columns[1:])))
         if rows:
             made.append(Sheet(scenario.title, ("subject", *(column.heading for column in columns)), rows))
     beside = _beside_sheet(results.rounds)

@@ -7,24 +7,21 @@ core to itself; this process drives it from another one. A sample leaves the num
 recorded, the ended holds are removed.
 """
 
-import asyncio
 import contextlib
 import itertools
 import json
 import random
-import socket
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
-
-import hiredis
+from typing import cast
 
 from bench.figures import Figures
 from bench.generator import LoadFailedError
 from bench.processes import Cores, cpu_ns, pin
 from bench.scale_fit import percentile
+from bench.scale_wire import Kept, Wire, gathered, now
 from bench.subjects.farebox import redis_alone
 from proxy.core.ids import new_call_id
 from proxy.core.limits import REQUESTS, TOKENS, Limit
@@ -32,10 +29,9 @@ from proxy.core.outcomes import MAX_LEASE_MS, Held, HoldRequest
 from proxy.ledger.connection import Argument, encode
 from proxy.ledger.ledger import Ledger
 from proxy.ledger.reaper import Reaper
-from proxy.ledger.scripts import Script, ScriptRunner, load
+from proxy.ledger.scripts import ScriptRunner, load
+from proxy.records.epoch import is_current
 from proxy.records.streams import Streams, lag
-
-T = TypeVar("T")
 
 _IN_FLIGHT = 64
 _EPOCH = "bench"
@@ -67,65 +63,12 @@ class Effort:
     looks: int
 
 
-class _Kept:
-    """Keeps the commands that the ledger would send, and answers them as if all went well."""
-
-    def __init__(self) -> None:
-        self.commands: list[bytes] = []
-
-    async def send(self, script: Script, command: bytes) -> Any:
-        self.commands.append(command)
-        return [b"held", 0, 0, 0, 0, 0, 0] if script.name == "hold" else [b"settled", 0, 0, 0, 0]
-
-
-class _Wire:
-    """A plain socket that waits for each reply: what the ledger, the streams and the reaper are run on here."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._reader = hiredis.Reader()
-
-    def ask(self, *args: Argument) -> Any:
-        self._socket.sendall(encode(args))
-        return self.replies(1)[0]
-
-    async def execute(self, *args: Argument) -> Any:
-        return self.ask(*args)
-
-    async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[Argument]) -> Any:
-        return self.ask(b"EVALSHA", script.sha, len(keys), *keys, *args)
-
-    async def send(self, script: Script, command: bytes) -> Any:  # noqa: ARG002 - the signature of a ScriptRunner
-        self.write(command)
-        return self.replies(1)[0]
-
-    def write(self, commands: bytes) -> None:
-        self._socket.sendall(commands)
-
-    def replies(self, wanted: int) -> list[Any]:
-        """Waits for so many. Raises LoadFailedError where one is an error."""
-        found: list[Any] = []
-        while len(found) < wanted:
-            reply = self._reader.gets()
-            if reply is False:
-                self._reader.feed(self._socket.recv(1 << 20))
-            elif isinstance(reply, hiredis.ReplyError):
-                raise LoadFailedError(f"Redis refused: {reply}")
-            else:
-                found.append(reply)
-        return found
-
-    def close(self) -> None:
-        self._socket.close()
-
-
 class Site:
     """One Redis that is filled, and sampled again and again."""
 
-    def __init__(self, wire: _Wire, pid: int, crowd: Crowd) -> None:
+    def __init__(self, wire: Wire, pid: int, crowd: Crowd) -> None:
         self._wire, self._pid, self._crowd = wire, pid, crowd
-        self._kept = _Kept()
+        self._kept = Kept()
         self._chance = random.Random(20261122)
         self._encoding = Ledger(cast("ScriptRunner", self._kept), crowd.partitions, _EPOCH)
         runner = cast("ScriptRunner", wire)
@@ -144,7 +87,7 @@ class Site:
             wire.ask("SCRIPT", "LOAD", load(name).text)
         for partition in self._ledger.partitions:
             wire.ask("SET", partition.epoch, _EPOCH)
-        _now(self._streams.make_groups())
+        now(self._streams.make_groups())
         account, limits, event = self._models()
         self._weigh("account", crowd.accounts, lambda: self._copy_accounts(account))
         self._weigh("key", crowd.accounts, lambda: self._copy_limits(limits))
@@ -165,10 +108,11 @@ class Site:
         figures |= self._timed_holds(timed_ids, timed)
         made = effort.calls + effort.timed
         figures["record_us"] = self._weighed(lambda: self._record(made)) / made
-        figures["lag_us"] = self._each(effort.looks, lambda: _gathered(lag(self._wire, self._ledger.partitions)))
-        figures["sweep_us"] = self._each(effort.looks, lambda: _now(self._reaper.sweep()))
+        figures["lag_us"] = self._each(effort.looks, lambda: gathered(lag(self._wire, self._ledger.partitions)))
+        figures["epoch_us"] = self._each(effort.looks, lambda: gathered(is_current(self._wire, self._ledger)))
+        figures["sweep_us"] = self._each(effort.looks, lambda: now(self._reaper.sweep()))
         if not self._crowd.unread:  # with something there, the recorder is not idle
-            figures["poll_us"] = self._each(effort.looks, lambda: _now(self._streams.read_new(_BATCH)))
+            figures["poll_us"] = self._each(effort.looks, lambda: now(self._streams.read_new(_BATCH)))
         self._forget([*call_ids, *timed_ids], [*accounts, *timed])
         return figures
 
@@ -178,13 +122,13 @@ class Site:
         """An account, its limits and an event as the scripts leave them; nothing of it stays."""
         ledger, number = self._ledger, 0
         name, partition = _account(number), ledger.partition_of(_account(number))
-        _now(ledger.open_account(name, 1))
-        _now(ledger.credit(name, "op_bench", "topup", 10**12, "digest", "bench", "", None))
+        now(ledger.open_account(name, 1))
+        now(ledger.credit(name, "op_bench", "topup", 10**12, "digest", "bench", "", None))
         call_id = new_call_id()
-        held = _now(ledger.hold(_request(number, call_id, _LEASE_MS)))
+        held = now(ledger.hold(_request(number, call_id, _LEASE_MS)))
         if not isinstance(held, Held):
             raise LoadFailedError(f"a hold was not granted: {held}")
-        _now(ledger.settle(name, call_id, 60, 40, _RECORD))
+        now(ledger.settle(name, call_id, 60, 40, _RECORD))
         keys = [partition.limit(name, *place) for place in _limit_places(number)]
         account, *limits = self._wire.ask("MGET", partition.account(name), *keys)
         event = self._wire.ask("XREVRANGE", partition.stream, "+", "-", "COUNT", 1)[0][1]
@@ -219,7 +163,7 @@ class Site:
         for numbers in _chunks(self._crowd.open_holds):
             self._kept.commands.clear()
             for number in numbers:
-                _now(self._encoding.hold(_request(number % self._crowd.accounts, new_call_id(), MAX_LEASE_MS)))
+                now(self._encoding.hold(_request(number % self._crowd.accounts, new_call_id(), MAX_LEASE_MS)))
             self._in_flight(self._batches())
 
     def _queue(self, event: Sequence[bytes]) -> None:
@@ -271,9 +215,9 @@ class Site:
         for place in range(0, len(calls), _IN_FLIGHT):
             batch = calls[place : place + _IN_FLIGHT]
             for call_id, number in batch:
-                _now(self._encoding.hold(_request(number, call_id, _LEASE_MS)))
+                now(self._encoding.hold(_request(number, call_id, _LEASE_MS)))
             for call_id, number in batch:
-                _now(self._encoding.settle(_account(number), call_id, 60, 40, _RECORD))
+                now(self._encoding.settle(_account(number), call_id, 60, 40, _RECORD))
         return self._batches()
 
     def _batches(self) -> list[list[bytes]]:
@@ -308,17 +252,17 @@ class Site:
             if reply[0] != b"held":
                 raise LoadFailedError(f"a hold was not granted: {reply!r}")
         for call_id, number in zip(call_ids, accounts, strict=True):
-            _now(self._ledger.settle(_account(number), call_id, 60, 40, _RECORD))
+            now(self._ledger.settle(_account(number), call_id, 60, 40, _RECORD))
         return {"hold_p50_us": percentile(taken, 0.5), "hold_p99_us": percentile(taken, 0.99)}
 
     def _record(self, wanted: int) -> None:
         """What the recorder does to so many events, but for the commit."""
         done = 0
         while done < wanted:
-            entries = _now(self._streams.read_new(min(_BATCH, wanted - done)))
-            _gathered(self._streams.acknowledge(entries, ()))
+            entries = now(self._streams.read_new(min(_BATCH, wanted - done)))
+            gathered(self._streams.acknowledge(entries, ()))
             done += len(entries)
-        _now(self._streams.trim())
+        now(self._streams.trim())
 
     def _forget(self, call_ids: Sequence[str], accounts: Sequence[int]) -> None:
         """Removes what ended holds leave behind for ten minutes, so that the next sample finds the same Redis."""
@@ -348,7 +292,7 @@ def site(directory: Path, crowd: Crowd, cores: Cores) -> Iterator[Site]:
     directory.mkdir(parents=True)
     with redis_alone(directory) as (port, pid, _):
         pin(pid, cores.subject)
-        wire = _Wire(port)
+        wire = Wire(port)
         try:
             one = Site(wire, pid, crowd)
             one.fill()
@@ -374,21 +318,3 @@ def _request(number: int, call_id: str, lease_ms: int) -> HoldRequest:
 
 def _chunks(count: int) -> Iterator[range]:
     return (range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK))
-
-
-def _now(work: Coroutine[Any, Any, T]) -> T:
-    """The result of what never waits: everything under it writes to a blocking socket, or to no socket at all."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    raise LoadFailedError("this waits for something that is no reply of Redis")
-
-
-def _gathered(work: Coroutine[Any, Any, T]) -> T:
-    """The same for what sends several commands at once, which needs an event loop."""
-    return _RUNNER.run(work)
-
-
-_RUNNER = asyncio.Runner()

@@ -19,6 +19,7 @@ _TITLES = {
     "encode_us": "encoding both us",
     "record_us": "Redis CPU us a recorded event",
     "lag_us": "Redis CPU us a look at the lag",
+    "epoch_us": "Redis CPU us a look at the epoch",
     "sweep_us": "Redis CPU us a sweep of the reaper",
     "poll_us": "Redis CPU us a poll of an idle recorder",
     "known_us": "CPU us, key known",
@@ -46,6 +47,8 @@ _WHY = {
     ): "a worker remembers 10,000 keys; beyond, a look-up is a read from SQL, whose own cost is beside it",
     ("holds", "sweep_us"): "a sweep looks at 1,000 deadlines at most, every 15 s",
     ("partitions", "lag_us"): "one command a partition; each worker looks every 2 s",
+    ("partitions", "epoch_us"): "one command a partition; each process looks every second",
+    ("partitions", "record_us"): "one acknowledgement a partition and commit, and one trim a partition",
     ("partitions", "poll_us"): "one stream a partition; an idle recorder polls every 0.1 s",
     ("partitions", "sweep_us"): "one script a partition, every 15 s",
 }

@@ -36,6 +36,14 @@ def test_it_never_warns_of_a_time() -> None:
     assert table(found(200.0, ratio=40.0), found(200.0, ratio=4.0))[1] == []
 
 
+def test_it_warns_of_instructions_of_the_same_build() -> None:
+    then, more = (Found(instructions={"3.11.7 on x86_64": count}) for count in (500_000, 560_000))
+    assert [line[:15] for line in table(more, then)[1]] == ["WARNING: +12% i"]
+    assert not table(then, more)[1]
+    other = Found(instructions={"3.11.2 on x86_64": 900_000})
+    assert [line[:17] for line in table(other, then)[1]] == ["nothing is stored"]
+
+
 def test_another_version_of_python_is_not_compared() -> None:
     other = Found(None, None, None, {"3.13": Counts(900.0, 900.0)})
     _, said = table(other, found(200.0))

@@ -2,6 +2,8 @@
 
 import contextlib
 import http.client
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.generator import Manner
-from bench.processes import SubjectUnavailableError, descendants, pin, started, tail
+from bench.processes import SubjectUnavailableError, command_line, descendants, pin, started, tail
 from bench.scenarios import SCENARIOS, Scenario
 from bench.subjects.base import Place, Running
 
 _READY_TIMEOUT = 240.0  # imports of a gateway in Python take half a minute of a busy core
+_END_TIMEOUT = 5.0
 MODELS = sorted({scenario.model for scenario in SCENARIOS if not scenario.tls})
 _SMALL = Scenario(name="ready", title="a call", model="bench-small", connections=1, interval=0.1)
 
@@ -41,7 +44,7 @@ def launched(place: Place, launch: Launch, prepare: Callable[[Launch], Launch] |
     """
     log = place.directory / f"{launch.name}.log"
     environment = {"HOME": str(place.directory), **launch.environment}
-    with started(launch.command, log, environment) as process:
+    with started(launch.command, log, environment) as process, _children_end_with(process):
         launch = _until_answered(launch, process, log, prepare)
         family = [process.pid, *descendants(process.pid)]
         workers = tuple(pid for pid in family if not descendants(pid))
@@ -58,6 +61,23 @@ def launched(place: Place, launch: Launch, prepare: Callable[[Launch], Launch] |
             log=log,
             manner=launch.manner,
         )
+
+
+@contextlib.contextmanager
+def _children_end_with(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """End what a peer has started: not every one does so itself when it is told to end."""
+    try:
+        yield
+    finally:
+        left = descendants(process.pid) if process.poll() is None else []
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal_number)
+            give_up_at = time.monotonic() + _END_TIMEOUT
+            while left and time.monotonic() < give_up_at:
+                left = [pid for pid in left if command_line(pid)]  # a zombie has none
+                time.sleep(0.05)
 
 
 def _until_answered(

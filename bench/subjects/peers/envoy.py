@@ -51,6 +51,6 @@ def run(place: Place) -> Iterator[Running]:
     configuration.write_text(_CONFIGURATION.format(port=port, upstream_port=place.upstream_port))
     program = installed(RECIPE) / "bin" / "envoy"
     options = ["--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]
-    command = [program, "-c", configuration, *options]
-    with launched(place, Launch("envoy", RECIPE.version, command, port)) as running:
+    launch = Launch("envoy", RECIPE.version, [program, "-c", configuration, *options], port)
+    with launched(place, launch) as running:
         yield running
