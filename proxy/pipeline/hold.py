@@ -24,6 +24,7 @@ from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record
 from proxy.pipeline.refine import refine
 from proxy.pipeline.resources import Resources, Unfinished
 from proxy.pipeline.strict import afford, limit_output
+from proxy.pipeline.turnstile import Turnstile
 from proxy.providers.dialect import FREE
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ log = logging.getLogger("farebox.hold")
 _FIRST_ERROR_STATUS = 400
 _STALE_ROUNDS = 3
 _RENEWED_AT_ONCE = 64
+# Clients that are cut off together leave calls that want counting, up to half a millisecond each.
+_BAD_ENDS_A_TURN = 16
 # The first checkpoint: until then a call whose worker dies is free. One more script for calls that take longer.
 _FIRST_NOTE_S = 0.5
 # How far output may seem to be above its limit before the hold grows: a token of blanks has many bytes.
@@ -77,6 +80,7 @@ class Credits:
         self.config = config
         self.strict = config.mode == "strict"
         self.open: dict[str, Hold] = {}
+        self.ends = Turnstile(_BAD_ENDS_A_TURN)
 
     def hold(self, call: Call) -> Hold:
         """The hold of a call, to be entered."""
@@ -156,6 +160,8 @@ class Hold:
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         """Settles or releases; an error goes on after it."""
+        if error is not None:
+            await self._credits.ends.pass_through()
         await self.settle(error)
 
     async def settle(self, error: BaseException | None = None) -> None:
