@@ -145,7 +145,8 @@ class ClientConnection(asyncio.BufferedProtocol):
                 waiter.set_result(None)
         self._line.clear()
         if self.exchange is not None:
-            self._listener.left(self.exchange, stalled=self.paused_since is not None)
+            self.exchange.client_left(stalled=self.paused_since is not None)
+            self._listener.left(self.exchange)
         elif self._arriving is not None:  # answered early, and its body still read on
             self._arriving.fail_body(ConnectionResetError("the client left"))
 

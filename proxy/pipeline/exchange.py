@@ -268,13 +268,17 @@ class Exchange:
             self.connection.close_after_flush()
 
     def client_left(self, *, stalled: bool) -> None:
-        """Called by the connection when the client is gone."""
+        """Called by the connection when the client is gone; what there is to do about it comes with `part`."""
         self.left = True
+        self.stalled = stalled
+
+    def part(self) -> None:
+        """The call hears that its client is gone; a second time changes nothing."""
         if not self.body_complete:
             self.fail_body(ConnectionResetError("the client left"))
-        self.stalled = stalled
-        if self.on_left is not None and not self._finished:
-            self.on_left()
+        on_left, self.on_left = self.on_left, None
+        if on_left is not None and not self._finished:
+            on_left()
 
     def _head(self, status: int, headers: Sequence[tuple[bytes, bytes]], framing: bytes) -> bytes:
         # Joined twice in C: a line at a time costs three times as much.

@@ -17,7 +17,7 @@ from proxy.core.money import format_credits
 from proxy.pipeline.admit import rate_limit_headers
 from proxy.pipeline.ended import CreditsExhausted
 from proxy.pipeline.exchange import ClientLeft
-from proxy.pipeline.parting import DRAIN, client_left, policy_of
+from proxy.pipeline.parting import DRAIN, policy_of
 from proxy.pipeline.receipt import output_so_far
 from proxy.providers.decoding import Unpacking, unpacked
 from proxy.providers.dialect import JSON, SSE
@@ -189,8 +189,7 @@ async def _read_on(call: Call, answer: UpstreamExchange, hold: Hold, passage: Pa
     meter = call.meter
     if meter is None or passage is None or policy_of(call) != DRAIN:
         return
-    if not call.exchange.left:
-        client_left(call, answer)  # noticed before the connection said so
+    call.exchange.part()  # noticed before the connection said so
     bound = output_so_far(meter) + call.route.endpoint.parting.drain_tokens
     try:
         while piece := await answer.read():

@@ -38,7 +38,7 @@ class DataListener:
         self._tasks = Tasks()
         self.open_calls = 0
         self._draining = False
-        self._leaving: deque[tuple[Exchange, bool]] = deque()
+        self._leaving: deque[Exchange] = deque()
         self._idle: asyncio.Event | None = None
 
     def protocol(self) -> ClientConnection:
@@ -54,16 +54,15 @@ class DataListener:
         """A client is gone."""
         self.connections.discard(connection)
 
-    def left(self, exchange: Exchange, *, stalled: bool) -> None:
-        """The client is gone while its request was in hand; its call hears of it within turns of the loop."""
-        self._leaving.append((exchange, stalled))
+    def left(self, exchange: Exchange) -> None:
+        """The client is gone while its request was in hand; its call hears of it in one of the next turns of the loop."""
+        self._leaving.append(exchange)
         if len(self._leaving) == 1:
             asyncio.get_running_loop().call_soon(self._see_off)
 
     def _see_off(self) -> None:
         for _ in range(min(len(self._leaving), _LEAVING_A_TURN)):
-            exchange, stalled = self._leaving.popleft()
-            exchange.client_left(stalled=stalled)
+            self._leaving.popleft().part()
         if self._leaving:
             asyncio.get_running_loop().call_soon(self._see_off)
 

@@ -397,9 +397,9 @@ class Client:
     def disconnected(self, connection: ClientConnection) -> None:
         """The listener's side."""
 
-    def left(self, exchange: Exchange, *, stalled: bool) -> None:
+    def left(self, exchange: Exchange) -> None:
         """The listener's side."""
-        exchange.client_left(stalled=stalled)
+        exchange.part()
 
     async def serve(self, exchange: Exchange) -> None:
         """The listener's side: the answer is the body."""

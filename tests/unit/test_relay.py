@@ -1,5 +1,7 @@
 """Relaying, where the order of two events decides: stand-ins for both sides of the wire fail in exactly that order."""
 
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,16 +26,28 @@ class Client:
 
     def __init__(self, gone_after: int = 1000) -> None:
         self.sent: list[bytes] = []
-        self.left = self.stalled = self.was_cut = self.ended = False
+        self.stalled = self.was_cut = self.ended = False
+        self.connection = SimpleNamespace(paused_since=None)
+        self.on_left: Callable[[], None] | None = None
         self._gone_after = gone_after
 
     def begin(self, _status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.headers = headers
 
     async def send(self, piece: bytes) -> None:
+        self.write(piece)
+
+    def write(self, piece: bytes) -> None:
         if len(self.sent) >= self._gone_after:
             raise ClientLeft
         self.sent.append(piece)
+
+    async def drained(self) -> None:
+        assert self.connection.paused_since is None
+
+    def part(self) -> None:
+        assert self.on_left is not None
+        self.on_left()
 
     def cut(self) -> None:
         self.was_cut = True
@@ -63,6 +77,12 @@ class Provider:
             raise self._error
         return b""
 
+    async def read_each(self, each: Callable[[bytes], bool]) -> bool:
+        while piece := await self.read():
+            if not each(piece):
+                return True
+        return False
+
     def abort(self, error: BaseException) -> None:
         self.aborted = True
 
@@ -77,9 +97,10 @@ class Hold:
         self._left = exhausted_after
 
     def needs_more(self) -> bool:
-        if self._left is not None:
-            self._left -= 1
-        return self._left == 0
+        if self._left is None:
+            return False
+        self._left -= 1
+        return self._left <= 0
 
     async def grow(self) -> None:
         raise CreditsExhausted
@@ -98,6 +119,7 @@ def make_call(client: Client, parting: Parting | None = None) -> Any:
 
 async def ended(call: Any, provider: Provider, hold: Hold) -> str:
     """The outcome of the call, whatever relaying raised."""
+    call.exchange.on_left = partial(client_left, call, provider)
     try:
         await relay(call, provider, hold)  # type: ignore[arg-type]
     except (ClientLeft, UpstreamFailed, CreditsExhausted) as error:
