@@ -29,7 +29,7 @@ format:          ## ruff, changing files
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench:           ## the figures of README, beside nginx in the same run
+bench:           ## the figures of README, beside nginx in the same run (ARGS=--peers: beside gateways of others too)
 	@scripts/environment dev
 	@.venv/bin/python -m bench $(ARGS)
 

@@ -40,6 +40,7 @@ _LEASE_MS = 60_000
 _BATCH = 500  # events a commit, as the recorder has them
 _CHUNK = 1000
 _SETTLING_S = 0.3
+_ENDED = 10_000
 # As long as the draft and the record of a small call are.
 _DRAFT, _RECORD = (json.dumps({"filler": "x" * size}).encode() for size in (330, 500))
 
@@ -94,6 +95,8 @@ class Site:
         self._weigh("hold", crowd.open_holds, self._open_holds)
         self._weigh("record", crowd.unread, lambda: self._queue(event))
         self.memory |= {"used_mb": self._used() / 1024 / 1024}
+        if crowd.open_holds >= _ENDED:
+            self._weigh_ended()
 
     def sample(self, effort: Effort) -> Figures:
         """Makes calls, records them, and looks around; returns CPU of Redis (us) and latencies (us)."""
@@ -181,6 +184,19 @@ class Site:
                     for number in numbers
                 ]
             )
+
+    def _weigh_ended(self) -> None:
+        """What a call leaves behind once it is recorded: how its hold ended, for ten minutes."""
+        accounts = [number % self._crowd.accounts for number in range(_ENDED)]
+        call_ids = [new_call_id() for _ in accounts]
+        calls = self._encoded(call_ids, accounts)
+
+        def make() -> None:
+            self._in_flight(calls)
+            self._record(_ENDED)
+
+        self._weigh("ended", _ENDED, make)
+        self._forget(call_ids, accounts)
 
     def _together(self, commands: Sequence[tuple[Argument, ...]]) -> None:
         self._wire.write(b"".join(encode(command) for command in commands))

@@ -33,6 +33,7 @@ _MEMORY_TITLES = {
     "key_bytes": "bytes a key with two limits",
     "hold_bytes": "bytes an open hold",
     "record_bytes": "bytes an unread event",
+    "ended_bytes": "bytes an ended hold",
     "used_mb": "MB in all",
 }
 # Why a figure may grow faster than a logarithm over these sizes, where that is known.
@@ -138,6 +139,7 @@ def carries(measured: Sequence[Measured]) -> list[str]:
         ("key", "keys with two limits"),
         ("hold", "open holds"),
         ("record", "unread events"),
+        ("ended", "ended holds (kept for ten minutes)"),
     ):
         sizes = [
             (size, figures[f"{name}_bytes"])

@@ -16,7 +16,7 @@ _HEADINGS = (
     "above 10 ms",
     "bare timer: longest ms",
     "bare: above 10 ms",
-    "longest collection ms",
+    "longest collection, CPU ms",
     "verdict",
 )
 

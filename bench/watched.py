@@ -40,7 +40,7 @@ class Watch:
         self.late: list[float] = []
         self.worked: list[float] = []  # CPU of the main thread from one look to the next
         self.stacks: dict[str, tuple[int, float]] = {}
-        self.collections: list[tuple[int, float]] = []  # generation, seconds
+        self.collections: list[tuple[int, float]] = []  # generation, seconds of CPU
         self._collecting_since = 0.0
 
     async def run(self, metrics: Metrics) -> None:
@@ -90,9 +90,9 @@ class Watch:
 
     def _time_collection(self, phase: str, about: Mapping[str, int]) -> None:
         if phase == "start":
-            self._collecting_since = time.monotonic()
+            self._collecting_since = time.thread_time()
         else:
-            self.collections.append((about["generation"], time.monotonic() - self._collecting_since))
+            self.collections.append((about["generation"], time.thread_time() - self._collecting_since))
 
 
 def describe(frame: FrameType | None) -> str:
