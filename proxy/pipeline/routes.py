@@ -118,21 +118,32 @@ class Reloader:
         self._authenticator = authenticator
         self._tasks = tasks
         self._followers = followers
-        self._turn = asyncio.Lock()
+        self._asked = self._busy = False
 
     def reload(self) -> None:
         """Takes the configuration up as it stands, soon; one that is wrong changes nothing."""
-        self._tasks.spawn("reload", self._reload())
+        self._asked = True
+        if not self._busy:
+            self._busy = True
+            self._tasks.spawn("reload", self._reload_while_asked())
+
+    async def _reload_while_asked(self) -> None:
+        """Whoever asks during a reload gets another one behind it, however many ask: what counts is the file's last state."""
+        try:
+            while self._asked:
+                self._asked = False
+                await self._reload()
+        finally:
+            self._busy = False
 
     async def _reload(self) -> None:
-        async with self._turn:  # the last one that was asked for is the last one taken up
-            try:
-                config, prepared = await asyncio.to_thread(self._prepare)
-                fresh = Routes(config, prepared)
-            except ConfigError as error:
-                log.error("not reloaded: %s", error.message)  # noqa: TRY400 - the message says it all
-                return
-            self._swap(config, prepared.prices, fresh)
+        try:
+            config, prepared = await asyncio.to_thread(self._prepare)
+            fresh = Routes(config, prepared)
+        except ConfigError as error:
+            log.error("not reloaded: %s", error.message)  # noqa: TRY400 - the message says it all
+            return
+        self._swap(config, prepared.prices, fresh)
 
     def _prepare(self) -> tuple[Config, Prepared]:
         config = self._read_again()

@@ -1,5 +1,6 @@
 """A reload: what takes long is no matter of the event loop, what is wrong changes nothing, the last one asked for counts."""
 
+import asyncio
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -42,7 +43,7 @@ async def reloaded(*answers: Config | ConfigError) -> tuple[Told, Reloader, Rout
     def read_again() -> Config:
         readers.append(threading.get_ident())
         answer = left.pop(0)
-        if isinstance(answer, ConfigError):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
@@ -51,7 +52,7 @@ async def reloaded(*answers: Config | ConfigError) -> tuple[Told, Reloader, Rout
     reloader = Reloader(read_again, first, pipeline, pipeline, tasks, told.follow)
     for _ in answers:
         reloader.reload()
-    assert await tasks.wait(10)
+        assert await tasks.wait(10)
     return told, reloader, first, readers
 
 
@@ -79,6 +80,37 @@ async def test_the_last_of_several_counts_and_a_wrong_one_stops_none_behind_it()
     assert told.prices[-1].find("a", "n", 1_760_000_000_000) is not None
     assert told.prices[-1].find("a", "m", 1_760_000_000_000) is None
     await reloader.routes.close()
+
+
+async def test_a_burst_is_one_reload_and_one_behind_it() -> None:
+    told, tasks, readings = Told(), Tasks(), []
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def read_again() -> Config:
+        readings.append(len(readings))
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(10)
+        return config("m" if len(readings) == 1 else "n")
+
+    first: Any = SimpleNamespace(retire=lambda: None)
+    pipeline: Any = told
+    reloader = Reloader(read_again, first, pipeline, pipeline, tasks, told.follow)
+    reloader.reload()
+    await begun.wait()
+    for _ in range(20):
+        reloader.reload()
+    go_on.set()
+    assert await tasks.wait(10)
+    assert len(readings) == 2
+    assert told.prices[-1].find("a", "n", 1_760_000_000_000) is not None, "the file as it was after the last signal"
+    await reloader.routes.close()
+
+
+async def test_a_defect_in_one_reload_is_no_end_of_reloads() -> None:
+    defect: Any = RuntimeError("not an error of the configuration")
+    told, _, _, _ = await reloaded(defect, config("m"))
+    assert len(told.routers) == 1
 
 
 async def test_providers_with_the_same_authorities_share_them() -> None:
