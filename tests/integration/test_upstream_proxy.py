@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 import trustme
@@ -13,29 +12,12 @@ from proxy.config import parse_config
 from proxy.pipeline.routes import make_endpoints
 from proxy.pipeline.upstream import ForwardProxy, Origin, Timeouts, UpstreamClient, client_tls
 from proxy.pipeline.upstream.errors import ConnectFailed, ConnectTimeout
+from tests.support.authority import server_tls
 from tests.support.both_loops import both_loops
 from tests.support.raw_upstream import RawRequest, RawUpstream, Script, Talk, answers
 from tests.support.upstream_calls import QUICK, call, until
 
 PASSWORD = "http://user:s3cret@127.0.0.1:{}"
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path: Path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("llm.test").configure_cert(context)
-    return context
 
 
 @dataclass
@@ -77,7 +59,7 @@ def https_client(proxy: RawUpstream, ca_file: str, timeouts: Timeouts = QUICK) -
 
 @both_loops
 async def test_tls_goes_through_a_tunnel_and_the_connection_is_kept(authority: trustme.CA, ca_file: str) -> None:
-    async with RawUpstream(answers, tls=server_tls(authority)) as upstream:
+    async with RawUpstream(answers, tls=server_tls(authority, "llm.test")) as upstream:
         proxy = Proxy(upstream)
         async with RawUpstream(proxy.tunnel) as outer:
             client = https_client(outer, ca_file)
@@ -96,7 +78,7 @@ async def test_tls_goes_through_a_tunnel_and_the_connection_is_kept(authority: t
 @both_loops
 async def test_the_provider_is_verified_through_the_tunnel(authority: trustme.CA) -> None:
     async with (
-        RawUpstream(answers, tls=server_tls(authority)) as upstream,
+        RawUpstream(answers, tls=server_tls(authority, "llm.test")) as upstream,
         RawUpstream(Proxy(upstream).tunnel) as outer,
     ):
         client = UpstreamClient(

@@ -2,34 +2,16 @@
 
 import asyncio
 import ssl
-from pathlib import Path
 
 import pytest
 import trustme
 
 from proxy.pipeline.upstream import Origin, Timeouts, UpstreamClient, client_tls
 from proxy.pipeline.upstream.errors import ConnectFailed, ConnectTimeout, Truncated
+from tests.support.authority import server_tls
 from tests.support.both_loops import both_loops
 from tests.support.raw_upstream import RawUpstream, Talk, answers
 from tests.support.upstream_calls import OK, body_of, call, client_of, until
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path: Path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
-def server_tls(authority: trustme.CA, name: str = "localhost") -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
 
 
 @both_loops
