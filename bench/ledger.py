@@ -124,11 +124,13 @@ def _drive_busy(port: int) -> None:
 
 def _read(connection: socket.socket, reader: hiredis.Reader, replies: int) -> None:
     while replies:
-        reader.feed(connection.recv(1 << 20))
-        while replies and (reply := reader.gets()) is not False:
-            if not isinstance(reply, list) or reply[0] not in {b"held", b"settled"}:
-                raise LoadFailedError(f"not what a call is answered: {reply!r}")
-            replies -= 1
+        reply = reader.gets()
+        if reply is False:  # only then: the last batch's replies may have come with those of the one before
+            reader.feed(connection.recv(1 << 20))
+            continue
+        if not isinstance(reply, list) or reply[0] not in {b"held", b"settled"}:
+            raise LoadFailedError(f"not what a call is answered: {reply!r}")
+        replies -= 1
 
 
 def _say(line: str) -> None:
