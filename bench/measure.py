@@ -210,8 +210,12 @@ def _one_load(scenario: Scenario, subject: Running, bench: _Bench, idle: Memory 
         load = run_load(bench.generator, scenario, exchange, target)
         if subject.insight and before:
             weighed.update(insight_figures(before, subject.insight()))
-    if not (load.events if scenario.stream else load.calls):
-        raise LoadFailedError("nothing was answered in the interval")
+    answered, least = (
+        (load.events if scenario.stream else load.calls),
+        (1 if scenario.weighs_memory else scenario.connections),
+    )
+    if answered < least:  # what was under way at both ends would outweigh it
+        raise LoadFailedError(f"only {answered} {'chunks' if scenario.stream else 'calls'} in {load.seconds:.1f} s")
     beside = subject.beside | {
         f"terminator {number}": pid for number, pid in enumerate(bench.terminator) if scenario.tls
     }
