@@ -176,6 +176,13 @@ class House:
 Build = Callable[[], Awaitable[House]]
 
 
+async def _migrated(path: Path) -> None:
+    """Several first starts at once wait for each other, on a busy machine for longer than a test wants to wait for a lock."""
+    patient = SqliteDatabase(path, busy_timeout_ms=30_000)
+    await patient.migrate()
+    await patient.close()
+
+
 @contextlib.asynccontextmanager
 async def opened(redis_url: str, directory: Path) -> AsyncIterator[House]:
     """One process' view of the stores at a Redis and in a directory."""
@@ -183,7 +190,7 @@ async def opened(redis_url: str, directory: Path) -> AsyncIterator[House]:
     database = SqliteDatabase(directory / "farebox.db", busy_timeout_ms=2000)
     try:
         await redis.start()
-        await database.migrate()
+        await _migrated(directory / "farebox.db")
         epoch = await agree(redis, database, [Partition.at(number) for number in range(PARTITIONS)])
         yield House(redis, database, epoch)
     finally:
