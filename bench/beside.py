@@ -101,7 +101,7 @@ class Searcher:
             self.search()
             self.done += 1
             due = max(due + _EVERY_S, time.monotonic())
-            time.sleep(max(0.0, due - time.monotonic()))
+            time.sleep(max(0.0, due - time.monotonic()))  # the pace of the searches
 
 
 @click.command()

@@ -65,7 +65,7 @@ class Condition:
 
 
 def _idle(here: Bed) -> list[Seen]:
-    time.sleep(here.seconds)
+    time.sleep(here.seconds)  # nothing is asked of the worker meanwhile
     return [here.seen()]
 
 
@@ -89,7 +89,7 @@ def _open(scenario: Scenario) -> Work:
     def work(here: Bed) -> list[Seen]:
         found: list[Seen] = []
         here.load(replace(scenario, interval=here.seconds), lambda: found.append(here.seen()))
-        time.sleep(_SETTLED_S)
+        time.sleep(_SETTLED_S)  # the calls that were cut are settled meanwhile
         return [*found, here.seen()]
 
     return work
@@ -178,7 +178,7 @@ def main(*, quick: bool, explain: bool, names: tuple[str, ...]) -> None:
             with bed(directory, database, cores, upstream_port, learn, explain=explain) as made:
                 here = replace(made, seconds=3.0 if quick else 10.0)
                 for one in chosen:
-                    time.sleep(_SETTLED_S)
+                    time.sleep(_SETTLED_S)  # what the last one left behind comes to its end
                     here.seen()  # what was before is none of its doing
                     found = list(zip(one.titles, one.work(here), strict=True))
                     seen += found

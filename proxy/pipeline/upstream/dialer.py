@@ -96,7 +96,7 @@ class Dialer:
             inner = await loop.start_tls(
                 outer, connection, tls, server_hostname=self._origin.host, ssl_shutdown_timeout=TLS_SHUTDOWN_S
             )
-        except BaseException:
+        except BaseException:  # cancelled by the timeout around it, too: nobody else knows of this transport
             outer.abort()
             raise
         if inner is None:
