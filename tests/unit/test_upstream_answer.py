@@ -23,7 +23,13 @@ class Received:
     pieces: list[bytes] = field(default_factory=list)
     buffered: int = 0
 
-    def wake(self) -> None: ...
+    def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status, self.headers = status, headers
+
+    def arrived(self, piece: bytes) -> None:
+        assert self.status, "no body comes before the head"
+        self.pieces.append(piece)
+
     def completed(self) -> None: ...
     def broke(self, error: BaseException) -> None: ...
 

@@ -81,8 +81,12 @@ class Call:
         self.buffered = 0
         self.ended: list[str] = []
 
-    def wake(self) -> None:
-        pass
+    def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status, self.headers = status, headers
+
+    def arrived(self, piece: bytes) -> None:
+        self.pieces.append(piece)
+        self.buffered += len(piece)
 
     def completed(self) -> None:
         self.ended.append("completed")
