@@ -250,11 +250,13 @@ class _Received:
         assert not self.heard
         self.status, self.headers, self.heard = status, headers, True
 
-    def arrived(self, piece: bytes) -> None:
+    def arrived(self, pieces: list[bytes], size: int) -> None:
         """The reader's side."""
         assert self.heard
-        assert piece
-        self.pieces.append(piece)
+        assert size >= sum(map(len, pieces))
+        assert pieces
+        assert all(pieces)
+        self.pieces += pieces
 
 
 def answers(data: bytes) -> None:

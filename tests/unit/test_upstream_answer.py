@@ -26,9 +26,10 @@ class Received:
     def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status, self.headers = status, headers
 
-    def arrived(self, piece: bytes) -> None:
+    def arrived(self, pieces: list[bytes], size: int) -> None:
         assert self.status, "no body comes before the head"
-        self.pieces.append(piece)
+        assert 0 < sum(map(len, pieces)) <= size
+        self.pieces += pieces
 
     def completed(self) -> None: ...
     def broke(self, error: BaseException) -> None: ...

@@ -16,7 +16,7 @@ MAX_HEADERS = 200
 
 
 class Receiver(Protocol):
-    """The call that an answer is for. `buffered`: bytes of the body that have arrived and were not read yet."""
+    """The call that an answer is for. `buffered`: bytes that have arrived and were not read yet, with what came around them."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -27,8 +27,8 @@ class Receiver(Protocol):
     def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """The head of the answer."""
 
-    def arrived(self, piece: bytes) -> None:
-        """What a read held of the body."""
+    def arrived(self, pieces: list[bytes], size: int) -> None:
+        """What a read of `size` bytes held of the body, as the provider cut it: a piece at least. The list is not to be kept."""
 
     def completed(self) -> None:
         """The answer is complete, and the connection serves others."""
@@ -90,13 +90,13 @@ class AnswerReader:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             if not self.done:
-                self._hand_on()  # what came before the bad byte
+                self._hand_on(len(data))  # what came before the bad byte
                 raise BadAnswer from error
             self.keep = False  # the answer is whole; what comes behind it is not for us
         if self.done:
             self.keep = self.keep and self._ends_with(data)
         if self._pieces:
-            self._hand_on()
+            self._hand_on(len(data))
         elif self._overhead > MAX_OVERHEAD and not self.done:
             raise BadAnswer
 
@@ -105,14 +105,12 @@ class AnswerReader:
         self._parser = None
         self._receiver = None
 
-    def _hand_on(self) -> None:
-        pieces = self._pieces
-        if pieces:
+    def _hand_on(self, size: int) -> None:
+        if self._pieces:
             assert self._receiver is not None
-            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
             self._overhead = 0
-            self._receiver.arrived(piece)
+            self._receiver.arrived(self._pieces, size)
+            self._pieces.clear()
 
     def _ends_with(self, data: bytes) -> bool:
         """Whether nothing follows the answer in the read that completed it: the parser skips stray line ends silently.

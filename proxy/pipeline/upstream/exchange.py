@@ -77,7 +77,7 @@ class Exchange:
         self.sent = False
         self.reused = False
         self.pieces: list[bytes] = []  # what has arrived and was not read yet
-        self.buffered = 0  # their bytes
+        self.buffered = 0  # the size of the reads that brought them
         self.heard = False  # something has come since the last sweep
         self._phase = _NEW
         self._connection: Connection | None = None
@@ -159,7 +159,7 @@ class Exchange:
         if self._phase != _COMPLETE:
             return None
         pieces, self.pieces, self.buffered = self.pieces, [], 0
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
 
     def abort(self, error: BaseException) -> None:
         """Closes the connection; a pending or later `start` or `read` raises `error`. Nothing that was not read is kept."""
@@ -183,17 +183,17 @@ class Exchange:
         self.heard = True
         self._wake()
 
-    def arrived(self, piece: bytes) -> None:
+    def arrived(self, pieces: list[bytes], size: int) -> None:
         """More of the body: for `each` of whoever waits in `read_each`, else to be read."""
         self.heard = True
         each, waiter = self._each, self._waiter
         if each is None or waiter is None or waiter.done():
-            self.pieces.append(piece)
-            self.buffered += len(piece)
+            self.pieces += pieces
+            self.buffered += size
             self._wake()
             return
         try:
-            if each(piece):
+            if each(b"".join(pieces)):
                 return
         except BaseException as error:  # noqa: BLE001 - not ours: it goes to who reads
             if not waiter.done():  # `each` may have ended the call
@@ -313,14 +313,11 @@ class Exchange:
 
     def _taken(self) -> bytes:
         """What has arrived, handed out; there is something."""
-        pieces = self.pieces
-        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self.buffered = 0
+        pieces, self.pieces, self.buffered = self.pieces, [], 0
         connection = self._connection
         if connection is not None and connection.reading_paused:
             connection.resume_reading()
-        return piece
+        return b"".join(pieces)
 
     def _wake(self, *, stopped: bool = False) -> None:
         """Whoever waits goes on; `stopped`: since `each` wants no more."""
