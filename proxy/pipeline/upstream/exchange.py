@@ -181,7 +181,8 @@ class Exchange:
         self.headers = headers
         self.status = status
         self.heard = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def arrived(self, pieces: list[bytes], size: int) -> None:
         """More of the body: for `each` of whoever waits in `read_each`, else to be read."""
@@ -190,7 +191,8 @@ class Exchange:
         if each is None or waiter is None or waiter.done():
             self.pieces += pieces
             self.buffered += size
-            self._wake()
+            if waiter is not None:
+                self._wake()
             return
         try:
             if each(b"".join(pieces)):
@@ -206,7 +208,8 @@ class Exchange:
         self._connection = None
         self._phase = _COMPLETE
         self._shared.sweep.forget(self)
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def broke(self, error: BaseException) -> None:
         """The call has failed; what came before stays readable."""
@@ -321,7 +324,7 @@ class Exchange:
 
     def _wake(self, *, stopped: bool = False) -> None:
         """Whoever waits goes on; `stopped`: since `each` wants no more."""
-        waiter = self._waiter
+        waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(stopped)
 
