@@ -113,6 +113,7 @@ class Hold:
         "_credits",
         "_draft",
         "_ended",
+        "_enough",
         "_extending",
         "_growths",
         "_renewed_at",
@@ -137,6 +138,7 @@ class Hold:
         self._ended = False
         self._extending = False
         self._growths = 0
+        self._enough: int | None = None  # found out once, and after each growth
         self.kept = False
         self._step = 0
         self._renewed_at = 0.0
@@ -236,20 +238,27 @@ class Hold:
 
     def needs_more(self) -> bool:
         """Whether the output that has passed comes close to what is held; cheap enough to ask for every piece."""
-        call = self.call
-        if call.meter is None or self._extending:
+        meter, enough = self.call.meter, self._enough
+        if meter is None:
             return False
-        step = call.tariff.price.assumed_output_tokens * call.ask.choices
-        limit = call.ask.output_limit
-        if limit is None:
-            return output_so_far(call.meter) + step // 4 > step * (self._growths + 1)
+        if enough is None:
+            enough = self._enough = self._enough_tokens()
+        return output_so_far(meter) > enough and not self._extending
+
+    def _enough_tokens(self) -> int:
+        """Of output: up to so many, no more need be held."""
+        ask = self.call.ask
+        step = self.call.tariff.price.assumed_output_tokens * ask.choices
+        if ask.output_limit is None:
+            return step * (self._growths + 1) - step // 4
         # A limit by a name that this provider does not know is none. Well above it, for what has passed is only estimated.
-        return output_so_far(call.meter) > _OVER * limit * call.ask.choices + _OVER_TOKENS + step * self._growths
+        return _OVER * ask.output_limit * ask.choices + _OVER_TOKENS + step * self._growths
 
     async def grow(self) -> None:
         """Holds another step of output. Raises CreditsExhausted where the credits are not there and the policy is `cut`."""
         tariff = self.call.tariff
         self._growths += 1
+        self._enough = None
         step = tariff.price.assumed_output_tokens * self.call.ask.choices
         more = tariff.growth_microcredits(step, self.call.ask.service_tier)
         extended = await self._extend(self.amount + more, checkpoint_record(self.call, self.amount))

@@ -7,7 +7,7 @@ dialect says Farebox asked for itself. Memory is bounded in both shapes.
 from collections.abc import Iterable
 
 from proxy.core.usage import Usage
-from proxy.providers.sse import Splitter, data_of
+from proxy.providers.sse import CR, LF, Splitter, data_of
 from proxy.providers.tally import Tally
 from proxy.providers.usage_reading import UNREADABLE
 
@@ -149,11 +149,11 @@ class StreamMeter(BaseMeter):
     def feed(self, piece: bytes) -> bytes:
         """Read the events that end in this piece; return what to relay of it, normally the piece itself."""
         # Most pieces are whole events with LF line ends: the splitter's bookkeeping would cost more than the reading.
-        if self._splitter.idle and piece.endswith(b"\n\n") and b"\r" not in piece:
-            lines = piece.count(b"\n")
-            if lines == 2 and piece.startswith(b"data: "):
+        # A byte is looked for as a number: looking for it as bytes raises and clears an error first.
+        if self._splitter.idle and piece.endswith(b"\n\n") and CR not in piece:
+            if piece.startswith(b"data: ") and piece.find(LF) == len(piece) - 2:
                 return b"" if self._event(piece[6:-2]) and self._takes_out else piece
-            if lines == 3 and piece.startswith(b"event: ") and (at := piece.find(b"\ndata: ")) > 0:
+            if piece.count(LF) == 3 and piece.startswith(b"event: ") and (at := piece.find(b"\ndata: ")) > 0:
                 return b"" if self._event(piece[at + 7 : -2]) and self._takes_out else piece
             # A blank line of its own, in front or between, is no part of the event behind it.
             if b"\n\n\n" not in piece and not piece.startswith(b"\n"):
@@ -243,9 +243,8 @@ class StreamMeter(BaseMeter):
 
 def _plain_data(block: bytes) -> bytes:
     """`data_of` for a block with LF line ends and without its own, quick where it is written as providers write it."""
-    lines = block.count(b"\n")
-    if lines == 0 and block.startswith(b"data: "):
-        return block[6:]
-    if lines == 1 and block.startswith(b"event: ") and (at := block.find(b"\ndata: ")) > 0:
+    if LF not in block:
+        return block[6:] if block.startswith(b"data: ") else data_of(block)
+    if block.startswith(b"event: ") and block.count(LF) == 1 and (at := block.find(b"\ndata: ")) > 0:
         return block[at + 7 :]
     return data_of(block)
