@@ -61,7 +61,7 @@ class AnswerReader:
     )
 
     def __init__(self) -> None:
-        self._receiver: Receiver | None = None
+        self._receiver: Receiver  # from `expect` on
         self._headers: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes] = []  # of the body, in the read that is being parsed
         self._overhead = 0  # bytes since the last byte of body
@@ -71,7 +71,7 @@ class AnswerReader:
         self.keep = False
         # The parser calls this once a chunk, and a read may hold many: a method of ours would be the dearest part of a stream.
         self.on_body = self._pieces.append
-        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self._parser = HttpResponseParser(self)
 
     def expect(self, receiver: Receiver) -> None:
         """Nothing of the next answer is known yet."""
@@ -84,7 +84,6 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> None:
         """Moves what `data` holds to the receiver; raises BadAnswer. After `done`, look at `keep`."""
-        assert self._parser is not None
         self._overhead += len(data)
         try:
             self._parser.feed_data(data)
@@ -102,12 +101,10 @@ class AnswerReader:
 
     def close(self) -> None:
         """No more answers: the parser holds our methods, a cycle that would wait for the collector."""
-        self._parser = None
-        self._receiver = None
+        del self._parser
 
     def _hand_on(self, size: int) -> None:
         if self._pieces:
-            assert self._receiver is not None
             self._overhead = 0
             self._receiver.arrived(self._pieces, size)
             self._pieces.clear()
@@ -132,19 +129,18 @@ class AnswerReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer."""
-        if len(self._headers) >= MAX_HEADERS:
+        headers = self._headers
+        if len(headers) >= MAX_HEADERS:
             raise _Refused
         if len(name) == 17 and name.lower() == b"transfer-encoding":
             # We asked for no other coding, and the parser would hand its bytes on as if they were the body.
             if self._chunked or value.strip().lower() != b"chunked":
                 raise _Refused
             self._chunked = True
-        self._headers.append((name, value.rstrip(b" \t")))
+        headers.append((name, value.rstrip()))  # only blanks and tabs: the parser lets no other white space through
 
     def on_headers_complete(self) -> None:
         """The head is there: an interim one is skipped, the final one is the call's."""
-        assert self._parser is not None
-        assert self._receiver is not None
         status = self._parser.get_status_code()
         headers, self._headers = self._headers, []  # the new list gathers the trailers, which are bounded and dropped
         if status < 200:

@@ -107,7 +107,10 @@ class Exchange:
                 self._since = shared.loop.time()
             else:
                 self.reused = True
-            self._ask(connection)
+            self._phase = _ASKED
+            self._connection = connection
+            connection.send(self, self._head, self._body)
+            self._head = self._body = b""
             while not self.status or self._phase == _ABORTED:
                 if self._error is not None:
                     raise self._error  # noqa: TRY301 - the call is closed in one place
@@ -240,6 +243,14 @@ class Exchange:
     # Steps.
 
     async def _obtain_connection(self) -> Connection:
+        connection = await self._made_or_granted()
+        if self._error is not None:
+            # Aborted in the moment in which the connection came about.
+            self._shared.pool.returned(connection)
+            raise self._error
+        return connection
+
+    async def _made_or_granted(self) -> Connection:
         while True:
             connection = None
             if not self._shared.pool.reserve():
@@ -296,16 +307,6 @@ class Exchange:
             self._connecting = None
         shared.pool.adopt(connection)
         return connection
-
-    def _ask(self, connection: Connection) -> None:
-        if self._error is not None:
-            # Aborted in the moment in which the connection came about.
-            self._shared.pool.returned(connection)
-            raise self._error
-        self._phase = _ASKED
-        self._connection = connection
-        connection.send(self, self._head, self._body)
-        self._head = self._body = b""
 
     def _arrival(self) -> asyncio.Future[bool]:
         """To be awaited: something arrives, or the call ends; True where `read_each` is to stop."""
