@@ -163,7 +163,7 @@ async def _worker(start: Start) -> None:
             health=health,
         )
         surfaces = await enter(open_surfaces(config, stores.redis, stores.ledger, authenticator, pipeline))
-        listener = DataListener(config.server, pipeline.handle)
+        listener = DataListener(config.server, pipeline.handle, pipeline.heads)
         server = await asyncio.get_running_loop().create_server(
             listener.protocol, sock=_listening_socket(config.server.listen, listen_fd), backlog=BACKLOG
         )

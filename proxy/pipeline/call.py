@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Call:
     """An authenticated, readable, routed request. Its id is that of the hold, the record, the log line and the answer.
 
-    `named` are the client's headers by name. `route` and `tariff` are the dearest candidate's until one is tried, so that
+    `route` and `tariff` are the dearest candidate's until one is tried, so that
     one hold covers them all, and then those of the provider that answers.
     """
 
@@ -32,10 +32,8 @@ class Call:
     at_ms: int
     started: float
     exchange: Exchange
-    named: Mapping[bytes, bytes] = field(repr=False)
     target: Target
     operation: Operation
-    credential: bytes = field(repr=False)
     caller: Caller
     body: bytes = field(repr=False)
     ask: Ask

@@ -328,7 +328,7 @@ class Hold:
                 raise refusal(answer)
             # Stale, or an account that the ledger does not know yet: SQL has the last word, and repairs the ledger's.
             self._credits.authenticator.forget(call.caller)
-            call.caller = await self._credits.authenticator.identify(call.credential)
+            call.caller = await self._credits.authenticator.caller_of(call.caller.digest)
             check_reach(call.caller, call.exchange)
             check_models(call.caller, call.operation, call.ask)
         raise Unavailable

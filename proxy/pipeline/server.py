@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from proxy.pipeline.addresses import ClientAddresses
 from proxy.pipeline.client import ClientConnection
 from proxy.pipeline.deadlines import enforce
+from proxy.pipeline.request_head import KnownHeads
 from proxy.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -30,8 +31,15 @@ _SETTLE_S = 5.0  # for calls that were cut at the end of the grace to settle
 class DataListener:
     """Accepts clients and hands each request to `handle`."""
 
-    def __init__(self, config: ServerConfig, handle: Callable[[Exchange], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        handle: Callable[[Exchange], Awaitable[None]],
+        heads: KnownHeads | None = None,
+    ) -> None:
+        """`heads` are those that need not be parsed again; whoever handles requests says which."""
         self.config = config
+        self.heads = heads or KnownHeads()
         self.addresses = ClientAddresses(config.trusted_proxies)
         self.connections: set[ClientConnection] = set()
         self._handle = handle
