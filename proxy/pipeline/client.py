@@ -311,6 +311,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     async def serve(self) -> None:
         """Serves one request after the other until the connection ends."""
+        listener = self._listener
         try:
             while not self._closed:
                 if not self._line:
@@ -323,7 +324,11 @@ class ClientConnection(asyncio.BufferedProtocol):
                         self.send(BAD_HTTP)
                     return
                 self.exchange = exchange
-                await self._listener.serve(exchange)
+                listener.open_calls += 1
+                try:
+                    await listener.handle(exchange)
+                finally:
+                    listener.call_ended(exchange)
                 self.exchange = None
                 if not exchange.body_complete and not await self._read_on(exchange):
                     return

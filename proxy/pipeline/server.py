@@ -42,7 +42,7 @@ class DataListener:
         self.heads = heads or KnownHeads()
         self.addresses = ClientAddresses(config.trusted_proxies)
         self.connections: set[ClientConnection] = set()
-        self._handle = handle
+        self.handle = handle
         self._tasks = Tasks()
         self.open_calls = 0
         self._draining = False
@@ -96,17 +96,13 @@ class DataListener:
             with contextlib.suppress(TimeoutError):  # what is still running then is cut, and settles as such
                 await asyncio.wait_for(self._idle.wait(), timeout_s)
 
-    async def serve(self, exchange: Exchange) -> None:
-        """Has one request handled."""
-        self.open_calls += 1
-        try:
-            await self._handle(exchange)
-        finally:
-            self.open_calls -= 1
-            if self._idle is not None and not self.open_calls:
-                self._idle.set()
+    def call_ended(self, exchange: Exchange) -> None:
+        """One request was handled, however it went."""
+        self.open_calls -= 1
         if self._draining:
             exchange.keep_alive = False
+            if self._idle is not None and not self.open_calls:
+                self._idle.set()
 
     async def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()
