@@ -26,7 +26,9 @@ def credential_of(headers: RawHeaders, query: str = "") -> bytes:
     `query` is the raw query of a call in Gemini's dialect, whose older clients send `?key=`; no other dialect's is given.
     """
     found = [
-        _bearer(value) if name == b"authorization" else value.strip() for name, value in headers if name in CREDENTIAL_HEADERS
+        _bearer(value) if name == b"authorization" else value.strip()
+        for name, value in headers
+        if name in CREDENTIAL_HEADERS
     ]
     if query:
         found += _keys_in(query)

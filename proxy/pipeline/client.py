@@ -67,7 +67,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def __init__(self, listener: DataListener, loop: asyncio.AbstractEventLoop) -> None:
         self._listener = listener
-        self._loop = loop
+        self.loop = loop
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._line: deque[Exchange | None] = deque()  # None: what came could not be read
         self._drain_waiters: list[asyncio.Future[None]] = []
@@ -112,7 +112,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self._refuse()
         if self._in_head:
             if self.head_since is None:
-                self.head_since = self._loop.time()
+                self.head_since = self.loop.time()
             self.quiet_since = None
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -134,7 +134,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
-        self.paused_since = self._loop.time()
+        self.paused_since = self.loop.time()
 
     def resume_writing(self) -> None:
         """The client caught up."""
@@ -267,7 +267,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     async def drained(self) -> None:
         """Waits until the client has read, or is gone."""
         if self.paused_since is not None and not self._closed:
-            waiter = self._loop.create_future()
+            waiter = self.loop.create_future()
             self._drain_waiters.append(waiter)
             await waiter
 
@@ -290,7 +290,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def read_body(self, exchange: Exchange, timeout_s: float) -> None:
         """From now on the body is wanted, and due within `timeout_s` seconds."""
-        self.body_deadline = self._loop.time() + timeout_s
+        self.body_deadline = self.loop.time() + timeout_s
         if (
             self._reading_paused
             and exchange is self._arriving
@@ -298,10 +298,6 @@ class ClientConnection(asyncio.BufferedProtocol):
         ):
             self._receive_large(exchange)
         self._resume_reading()
-
-    def new_waiter(self) -> asyncio.Future[None]:
-        """A future of this connection's loop: asking for the running loop costs a system call."""
-        return self._loop.create_future()
 
     def body_done(self) -> None:
         """The body is here, or is not waited for any more."""
@@ -315,7 +311,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         try:
             while not self._closed:
                 if not self._line:
-                    self._waiter = self._loop.create_future()
+                    self._waiter = self.loop.create_future()
                     await self._waiter
                     continue
                 exchange = self._line.popleft()
@@ -335,7 +331,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 if not self._line:
                     if self._reading_paused:
                         self._resume_reading()
-                    self.quiet_since = None if self._in_head else self._loop.time()
+                    self.quiet_since = None if self._in_head else self.loop.time()
                 if not exchange.keep_alive:
                     return
         finally:

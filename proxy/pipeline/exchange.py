@@ -131,7 +131,7 @@ class Exchange:
 
     async def _body_moves(self) -> None:
         self._raise_body_error()
-        self._body_waiter = self.connection.new_waiter()
+        self._body_waiter = self.connection.loop.create_future()  # asking for the running loop costs a system call
         await self._body_waiter
         self._raise_body_error()
 

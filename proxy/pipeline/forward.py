@@ -64,7 +64,9 @@ def request_headers(call: Call, endpoint: Endpoint, *, with_body: bool = True) -
     if with_body:
         headers += [pair for pair in endpoint.defaults if pair[0] not in call.exchange.named]
     else:
-        headers += [pair for pair in endpoint.defaults if pair[0] not in call.exchange.named and pair[0] != b"content-type"]
+        headers += [
+            pair for pair in endpoint.defaults if pair[0] not in call.exchange.named and pair[0] != b"content-type"
+        ]
     headers += endpoint.tail
     return headers
 
