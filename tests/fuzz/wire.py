@@ -328,6 +328,11 @@ class _Transport:
     def __init__(self) -> None:
         self.wire = bytearray()
         self.closed = False
+        self.protocol: asyncio.BufferedProtocol | None = None
+
+    def set_protocol(self, protocol: asyncio.BufferedProtocol) -> None:
+        """Who is given what comes from now on."""
+        self.protocol = protocol
 
     def set_write_buffer_limits(self, high: int) -> None: ...
     def pause_reading(self) -> None: ...
@@ -346,16 +351,19 @@ class _Transport:
     abort = close
 
 
-def _in_reads(connection: ClientConnection, pieces: Iterable[bytes]) -> Iterator[int]:
-    """Puts piece after piece where the connection wants its reads, and says how much of it came."""
+def _reads(transport: _Transport, pieces: Iterable[bytes]) -> Iterator[None]:
+    """Puts piece after piece where whoever reads wants it, and stops after each read."""
     for piece in pieces:
         rest = memoryview(piece)
         while rest:
-            place = connection.get_buffer(-1)
+            reader = transport.protocol
+            assert reader is not None
+            place = reader.get_buffer(-1)
             size = min(len(place), len(rest))
             place[:size] = rest[:size]
             rest = rest[size:]
-            yield size
+            reader.buffer_updated(size)
+            yield
 
 
 class Client:
@@ -374,9 +382,9 @@ class Client:
         self._task: asyncio.Task[None] | None = None
         transport = _Transport()
         connection = ClientConnection(self, self._loop)  # type: ignore[arg-type]
+        transport.protocol = connection
         connection.connection_made(transport)  # type: ignore[arg-type]
-        for piece in _in_reads(connection, pieces):
-            connection.buffer_updated(piece)
+        for _ in _reads(transport, pieces):
             if serve:
                 self._turn()
             if transport.closed:

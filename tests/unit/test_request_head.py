@@ -54,6 +54,13 @@ def test_a_body_may_come_later_and_in_pieces(parsed: list[bytes]) -> None:
     assert len(parsed) == 4
 
 
+def test_a_large_body_is_received_as_it_would_be_behind_a_new_head(parsed: list[bytes]) -> None:
+    large = b"large" * 50_000
+    client = Client([request(b"x"), request(large), request(b"y")], serve=True)
+    assert client.bodies == [b"x", large, b"y"]
+    assert len(parsed) == 2
+
+
 def test_what_follows_a_known_head_and_its_body_in_one_read_is_read_too(parsed: list[bytes]) -> None:
     client = Client([request(b"x"), request(b"first") + request(b"second"), request(b"z")], serve=True)
     assert client.bodies == [b"x", b"first", b"second", b"z"]
