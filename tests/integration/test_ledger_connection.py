@@ -270,7 +270,7 @@ def test_commands_of_one_turn_leave_in_one_write() -> None:
         with theirs:
             loop = asyncio.get_running_loop()
             transport, link = await loop.create_unix_connection(lambda: Link(1.0, 100, lambda _: None), sock=ours)
-            arrived = asyncio.ensure_future(loop.sock_recv(theirs, 1000))
+            arrived = loop.create_task(loop.sock_recv(theirs, 1000))
             await asyncio.sleep(0)  # it waits by now, and is woken by the first write
             waits = [link.send(b"command;") for _ in range(50)]
             got = await arrived
