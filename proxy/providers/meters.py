@@ -83,7 +83,7 @@ class PlainMeter(BaseMeter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._document = bytearray()
+        self._document: bytearray | None = None
         self._size = 0
 
     @property
@@ -98,10 +98,12 @@ class PlainMeter(BaseMeter):
     def feed(self, piece: bytes) -> bytes:
         """Keep the piece for the end; relay it as it is."""
         self._size += len(piece)
-        if self._size <= MAX_PLAIN_BYTES:
-            self._document += piece
+        if self._size > MAX_PLAIN_BYTES:
+            self._document = None
+        elif self._document is None:
+            self._document = bytearray(piece)
         else:
-            self._document = bytearray()
+            self._document += piece
         return piece
 
     def finish(self) -> bytes:
@@ -114,7 +116,7 @@ class PlainMeter(BaseMeter):
                 self._read(self._document)
             except UNREADABLE:
                 self._give_up()
-            self._document = bytearray()
+            self._document = None
         return b""
 
     def _read(self, document: bytearray) -> None:
