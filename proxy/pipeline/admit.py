@@ -146,14 +146,18 @@ def rate_limit_headers(standings: Sequence[Standing], dialect: str, now_ms: int)
         elif kind == TOKENS and (tokens is None or standing.remaining < tokens.remaining):
             tokens = standing
     headers: RawHeaders = []
-    names = _HEADER_NAMES["anthropic" if dialect == "anthropic" else "openai"]
+    anthropic = dialect == "anthropic"
+    names = _HEADER_NAMES["anthropic" if anthropic else "openai"]
     for tightest in (requests, tokens):
         if tightest is not None:
-            limit, remaining, reset = names[tightest.limit.kind]
-            headers.append((limit, b"%d" % tightest.limit.ceiling))
-            headers.append((remaining, b"%d" % max(tightest.remaining, 0)))
-            reset_ms = tightest.reset_ms or 0
-            headers.append((reset, _instant(now_ms + reset_ms) if dialect == "anthropic" else b"%dms" % reset_ms))
+            limit, left, reset_ms = tightest
+            of_ceiling, of_remaining, of_reset = names[limit.kind]
+            reset_ms = reset_ms or 0
+            headers += (
+                (of_ceiling, b"%d" % limit.ceiling),
+                (of_remaining, b"%d" % left if left > 0 else b"0"),
+                (of_reset, _instant(now_ms + reset_ms) if anthropic else b"%dms" % reset_ms),
+            )
     return headers
 
 
