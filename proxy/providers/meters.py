@@ -7,6 +7,7 @@ dialect says Farebox asked for itself. Memory is bounded in both shapes.
 from collections.abc import Iterable
 
 from proxy.core.usage import Usage
+from proxy.providers.dialect import NO_ASK, Ask
 from proxy.providers.sse import Splitter, data_of
 from proxy.providers.tally import Tally
 from proxy.providers.usage_reading import UNREADABLE
@@ -79,10 +80,12 @@ class BaseMeter:
 class PlainMeter(BaseMeter):
     """An answer that is one JSON document: nothing is changed, the usage is read at the end."""
 
-    __slots__ = ("_document", "_size")
+    __slots__ = ("_ask", "_document", "_size")
 
-    def __init__(self) -> None:
+    def __init__(self, ask: Ask = NO_ASK) -> None:
+        """`ask` is what was asked for, where that says how to read the answer."""
         super().__init__()
+        self._ask = ask
         self._document: bytearray | None = None
         self._size = 0
 

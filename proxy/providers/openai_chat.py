@@ -112,11 +112,7 @@ def _with_units(reading: Reading, ask: Ask) -> Reading:
 class _Document(PlainMeter):
     """A plain answer."""
 
-    __slots__ = ("_ask",)
-
-    def __init__(self, ask: Ask) -> None:
-        super().__init__()
-        self._ask = ask
+    __slots__ = ()
 
     def _read(self, document: bytearray) -> None:
         try:
