@@ -50,7 +50,7 @@ def count_call(metrics: Metrics, call: Call, record: UsageRecord, hold: int, err
     known = ended.tokens
     for kind, tokens in record.usage.items():
         if tokens:
-            known[kind] = known.get(kind, 0) + tokens
+            known[kind] += tokens
     charge = record.charge_microcredits
     ended.charge_microcredits += charge
     if charge > hold:
