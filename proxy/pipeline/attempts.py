@@ -47,46 +47,43 @@ async def first_answer(call: Call, router: Router, retries: int) -> UpstreamExch
             call.route, call.tariff = route, router.tariff(route, call.caller.markup_ppm)
             if call.limited is not None:
                 send_limit(call, *call.limited)
-        upstream = await _start(call, last=number == len(routes))
-        if upstream is not None:
-            return upstream
+        last = number == len(routes)
+        condition = route.endpoint.condition
+        if condition.until:
+            condition.begin(monotonic())
+        upstream: UpstreamExchange | None = None
+        try:
+            signer = route.endpoint.signer
+            upstream = open_upstream(call) if signer is None else await open_signed(call, signer)
+            call.exchange.on_left = partial(client_left, call, upstream)
+            await upstream.start()
+        except FareboxError as error:
+            call.sent = upstream is not None and upstream.sent
+            _note(error, condition)
+            if last or call.sent or not isinstance(error, _NEXT_AFTER):
+                raise
+        except BaseException:
+            # The client left, or we are cancelled: settlement must know what was sent.
+            call.sent = upstream is not None and upstream.sent
+            condition.abandoned()
+            raise
+        else:
+            call.sent = _begun(upstream, condition) or last
+            if call.sent:
+                return upstream
+            upstream.close()  # who leaves before the next attempt owes nothing for this one
     raise AssertionError("a call has at least one route")
 
 
-async def _start(call: Call, *, last: bool) -> UpstreamExchange | None:
-    """One attempt; None where another candidate may be tried."""
-    endpoint = call.route.endpoint
-    condition = endpoint.condition
-    if condition.until:
-        condition.begin(monotonic())
-    upstream: UpstreamExchange | None = None
-    try:
-        upstream = open_upstream(call) if endpoint.signer is None else await open_signed(call, endpoint.signer)
-        call.exchange.on_left = partial(client_left, call, upstream)
-        await upstream.start()
-    except FareboxError as error:
-        call.sent = upstream is not None and upstream.sent
-        _note(error, condition)
-        if last or call.sent or not isinstance(error, _NEXT_AFTER):
-            raise
-        return None
-    except (
-        BaseException
-    ):  # the client left, or we are cancelled: settlement must know what was sent, and goes on raising
-        call.sent = upstream is not None and upstream.sent
-        condition.abandoned()
-        raise
-    call.sent = True
+def _begun(upstream: UpstreamExchange, condition: Condition) -> bool:
+    """Notes what the head of an answer says of the provider; False where it says that the work was not begun."""
     status = upstream.status
     if status >= _FIRST_SERVER_ERROR or status in _REFUSED_US:
         condition.failed(monotonic(), _retry_after_s(upstream))
-        if not last and status in NOT_PROCESSED:
-            upstream.close()
-            call.sent = False  # not processed: who leaves before the next attempt owes nothing for this one
-            return None
-    elif condition.until:
+        return status not in NOT_PROCESSED
+    if condition.until:
         condition.answered()
-    return upstream
+    return True
 
 
 def _note(error: FareboxError, condition: Condition) -> None:

@@ -82,8 +82,15 @@ async def relay(call: Call, answer: UpstreamExchange, hold: Hold) -> None:
         whole, rest_follows = await _collect(answer, passage, first)
     if rest_follows:
         await _relay_stream(call, answer, hold, passage, (headers, whole))
+        return
+    if passage is not None:
+        whole += passage.finish()
     else:
-        await _relay_whole(call, answer, hold, passage, (headers, whole))
+        headers, whole = _scrubbed(headers, whole, call.route.endpoint.secrets)
+    await hold.settle()
+    add_headers(headers, call, hold)
+    _add_charge(headers, hold)
+    call.exchange.answer(answer.status, headers, whole)
 
 
 async def _collect(answer: UpstreamExchange, passage: Passage | None, first: bytes) -> tuple[bytes, bool]:
@@ -96,23 +103,6 @@ async def _collect(answer: UpstreamExchange, passage: Passage | None, first: byt
         if size > _WHOLE_ANSWER_BYTES:
             return b"".join(pieces), True
     return pieces[0] if len(pieces) == 1 else b"".join(pieces), False
-
-
-async def _relay_whole(
-    call: Call, answer: UpstreamExchange, hold: Hold, passage: Passage | None, begun: tuple[RawHeaders, bytes]
-) -> None:
-    headers, body = begun
-    if passage is not None:
-        body += passage.finish()
-    else:
-        headers, body = _scrubbed(headers, body, call.route.endpoint.secrets)
-    await hold.settle()
-    add_headers(headers, call, hold)
-    if hold.charge is not None:
-        headers.append((b"x-farebox-charge", format_credits(hold.charge).encode()))
-    if hold.balance is not None:
-        headers.append((b"x-farebox-balance", format_credits(hold.balance).encode()))
-    call.exchange.answer(answer.status, headers, body)
 
 
 async def _relay_stream(
@@ -210,6 +200,13 @@ def add_headers(headers: RawHeaders, call: Call, hold: Hold) -> None:
         headers.append((b"x-farebox-token-limit", b"%d" % hold.token_limit))
     if hold.standings:
         headers += rate_limit_headers(hold.standings, call.operation.dialect, call.at_ms)
+
+
+def _add_charge(headers: RawHeaders, hold: Hold) -> None:
+    if hold.charge is not None:
+        headers.append((b"x-farebox-charge", format_credits(hold.charge).encode()))
+    if hold.balance is not None:
+        headers.append((b"x-farebox-balance", format_credits(hold.balance).encode()))
 
 
 def _scrubbed(headers: RawHeaders, body: bytes, secrets: Iterable[str]) -> tuple[RawHeaders, bytes]:

@@ -23,7 +23,14 @@ class Received:
     pieces: list[bytes] = field(default_factory=list)
     buffered: int = 0
 
-    def wake(self) -> None: ...
+    def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status, self.headers = status, headers
+
+    def arrived(self, pieces: list[bytes], size: int) -> None:
+        assert self.status, "no body comes before the head"
+        assert 0 < sum(map(len, pieces)) <= size
+        self.pieces += pieces
+
     def completed(self) -> None: ...
     def broke(self, error: BaseException) -> None: ...
 

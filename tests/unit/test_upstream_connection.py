@@ -81,8 +81,12 @@ class Call:
         self.buffered = 0
         self.ended: list[str] = []
 
-    def wake(self) -> None:
-        pass
+    def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status, self.headers = status, headers
+
+    def arrived(self, pieces: list[bytes], size: int) -> None:
+        self.pieces += pieces
+        self.buffered += size
 
     def completed(self) -> None:
         self.ended.append("completed")
@@ -149,7 +153,8 @@ def test_an_early_refusal_stops_the_body_and_is_read_to_its_end() -> None:
 
 def test_an_answer_that_is_not_read_pauses_the_transport_until_it_is() -> None:
     wire, _, _ = sent(10**9, b"")
-    wire.connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n" + b"x" * READ_HIGH_WATER)
+    wire.connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n")
+    wire.connection.data_received(b"x" * READ_HIGH_WATER)
     assert wire.reading
     wire.connection.data_received(b"x")
     assert not wire.reading

@@ -16,17 +16,19 @@ MAX_HEADERS = 200
 
 
 class Receiver(Protocol):
-    """The call that an answer is for, as far as it is written here."""
+    """The call that an answer is for. `buffered`: bytes that have arrived and were not read yet, with what came around them."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
     sent: bool
     heard: bool
-    pieces: list[bytes]
     buffered: int
 
-    def wake(self) -> None:
-        """Something arrived."""
+    def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The head of the answer."""
+
+    def arrived(self, pieces: list[bytes], size: int) -> None:
+        """What a read of `size` bytes held of the body, as the provider cut it: a piece at least. The list is not to be kept."""
 
     def completed(self) -> None:
         """The answer is complete, and the connection serves others."""
@@ -45,17 +47,31 @@ class AnswerReader:
     `done`: the answer is complete. `keep`: and nothing in it speaks against another one on the same connection.
     """
 
-    __slots__ = ("_chunked", "_headers", "_interim", "_overhead", "_parser", "_receiver", "done", "keep")
+    __slots__ = (
+        "_chunked",
+        "_headers",
+        "_interim",
+        "_overhead",
+        "_parser",
+        "_pieces",
+        "_receiver",
+        "done",
+        "keep",
+        "on_body",
+    )
 
     def __init__(self) -> None:
-        self._parser: HttpResponseParser | None = HttpResponseParser(self)
-        self._receiver: Receiver | None = None
+        self._receiver: Receiver  # from `expect` on
         self._headers: list[tuple[bytes, bytes]] = []
+        self._pieces: list[bytes] = []  # of the body, in the read that is being parsed
         self._overhead = 0  # bytes since the last byte of body
         self._chunked = False
         self._interim = False
         self.done = False
         self.keep = False
+        # The parser calls this once a chunk, and a read may hold many: a method of ours would be the dearest part of a stream.
+        self.on_body = self._pieces.append
+        self._parser = HttpResponseParser(self)
 
     def expect(self, receiver: Receiver) -> None:
         """Nothing of the next answer is known yet."""
@@ -68,32 +84,38 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> None:
         """Moves what `data` holds to the receiver; raises BadAnswer. After `done`, look at `keep`."""
-        assert self._parser is not None
         self._overhead += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             if not self.done:
+                self._hand_on(len(data))  # what came before the bad byte
                 raise BadAnswer from error
             self.keep = False  # the answer is whole; what comes behind it is not for us
         if self.done:
             self.keep = self.keep and self._ends_with(data)
-        elif self._overhead > MAX_OVERHEAD:
+        if self._pieces:
+            self._hand_on(len(data))
+        elif self._overhead > MAX_OVERHEAD and not self.done:
             raise BadAnswer
 
     def close(self) -> None:
         """No more answers: the parser holds our methods, a cycle that would wait for the collector."""
-        self._parser = None
-        self._receiver = None
+        del self._parser
+
+    def _hand_on(self, size: int) -> None:
+        if self._pieces:
+            self._overhead = 0
+            self._receiver.arrived(self._pieces, size)
+            self._pieces.clear()
 
     def _ends_with(self, data: bytes) -> bool:
         """Whether nothing follows the answer in the read that completed it: the parser skips stray line ends silently.
 
         A body of known length ends with its last piece, any other answer with an empty line. In doubt: False.
         """
-        assert self._receiver is not None
-        if self._receiver.pieces and not self._chunked:
-            return data.endswith(self._receiver.pieces[-1])
+        if self._pieces and not self._chunked:
+            return data.endswith(self._pieces[-1])
         if len(data) < 6:
             return data == b"0\r\n\r\n"
         return data.endswith(b"\r\n\r\n") and not data.endswith(b"\r\n\r\n\r\n")
@@ -107,19 +129,18 @@ class AnswerReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer."""
-        if len(self._headers) >= MAX_HEADERS:
+        headers = self._headers
+        if len(headers) >= MAX_HEADERS:
             raise _Refused
         if len(name) == 17 and name.lower() == b"transfer-encoding":
             # We asked for no other coding, and the parser would hand its bytes on as if they were the body.
             if self._chunked or value.strip().lower() != b"chunked":
                 raise _Refused
             self._chunked = True
-        self._headers.append((name, value.rstrip(b" \t")))
+        headers.append((name, value.rstrip()))  # only blanks and tabs: the parser lets no other white space through
 
     def on_headers_complete(self) -> None:
         """The head is there: an interim one is skipped, the final one is the call's."""
-        assert self._parser is not None
-        assert self._receiver is not None
         status = self._parser.get_status_code()
         headers, self._headers = self._headers, []  # the new list gathers the trailers, which are bounded and dropped
         if status < 200:
@@ -132,18 +153,7 @@ class AnswerReader:
             raise _Refused
         if self._overhead > MAX_OVERHEAD and sum(len(name) + len(value) + 4 for name, value in headers) > MAX_OVERHEAD:
             raise _Refused
-        self._receiver.headers = headers
-        self._receiver.status = status
-        self._receiver.heard = True
-
-    def on_body(self, piece: bytes) -> None:
-        """Bytes of the body, without the chunks' framing."""
-        receiver = self._receiver
-        assert receiver is not None
-        receiver.pieces.append(piece)
-        receiver.buffered += len(piece)
-        receiver.heard = True
-        self._overhead = 0
+        self._receiver.begun(status, headers)
 
     def on_message_complete(self) -> None:
         """The end of an answer, interim or final."""

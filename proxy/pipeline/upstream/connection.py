@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_SLICE)
 
     def data_received(self, data: bytes) -> None:
-        """Reads on in the answer; the call wakes once a read, not once a chunk."""
+        """Reads on in the answer; the call hears of its body once a read, not once a chunk."""
         receiver = self._receiver
         if receiver is None:
             self.discard()  # nobody asked: what comes behind an answer is not the beginning of the next one
@@ -136,16 +136,16 @@ class Connection(asyncio.Protocol):
             self._fail(error)
             return
         if self._reader.done:
-            self._finish(receiver)
+            if self._receiver is not None:  # not discarded by the call while it took its last piece
+                self._finish(receiver)
             return
-        if receiver.status >= 400 and self._unsent is not None:
+        if self._unsent is not None and receiver.status >= 400:
             # An early refusal: the rest of the body would only meet a closed door and could cost us the answer.
             self._unsent = None
             self._refused_early = True
         if receiver.buffered > READ_HIGH_WATER and not self.reading_paused and self._transport is not None:
             self.reading_paused = True
             self._transport.pause_reading()
-        receiver.wake()
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""

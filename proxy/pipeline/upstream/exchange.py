@@ -9,7 +9,6 @@ exchange.close()
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from proxy.pipeline.upstream.connection import Connection
 from proxy.pipeline.upstream.dialer import Dialer
@@ -38,12 +37,8 @@ class Machinery:
     loop: asyncio.AbstractEventLoop
 
 
-class _Phase(Enum):
-    NEW = auto()
-    IN_LINE = auto()
-    CONNECTING = auto()
-    ASKED = auto()
-    ENDED = auto()
+# Where a call is, as plain numbers: a member of an enumeration costs twenty times the look-up. From COMPLETE on it is over.
+_NEW, _IN_LINE, _CONNECTING, _ASKED, _COMPLETE, _FAILED, _ABORTED = range(7)
 
 
 class Exchange:
@@ -52,19 +47,17 @@ class Exchange:
     """
 
     __slots__ = (
-        "_aborted",
         "_body",
         "_connecting",
         "_connection",
-        "_deadline",
         "_each",
         "_error",
-        "_finished",
         "_grant",
         "_head",
         "_phase",
         "_shared",
         "_since",
+        "_started",
         "_waiter",
         "buffered",
         "headers",
@@ -83,21 +76,18 @@ class Exchange:
         self.headers: list[tuple[bytes, bytes]] = []
         self.sent = False
         self.reused = False
-        # Written by the connection: what has arrived and was not read yet, and whether anything came since the last sweep.
-        self.pieces: list[bytes] = []
-        self.buffered = 0
-        self.heard = False
-        self._phase = _Phase.NEW
+        self.pieces: list[bytes] = []  # what has arrived and was not read yet
+        self.buffered = 0  # the size of the reads that brought them
+        self.heard = False  # something has come since the last sweep
+        self._phase = _NEW
         self._connection: Connection | None = None
         self._connecting: asyncio.Timeout | None = None
         self._grant: tuple[Connection | None] | None = None
         self._waiter: asyncio.Future[bool] | None = None
         self._each: Callable[[bytes], bool] | None = None
         self._error: BaseException | None = None
-        self._aborted = False
-        self._finished = False
+        self._started = 0.0
         self._since = 0.0
-        self._deadline = 0.0
 
     async def start(self) -> None:
         """Takes or makes a connection, sends the request, and returns when the head of the answer is there.
@@ -105,17 +95,23 @@ class Exchange:
         Raises PoolExhausted, ConnectFailed, ConnectTimeout (nothing was sent); Disconnected, FirstByteTimeout,
         TotalTimeout, BadAnswer; or what `abort` was given. The call is closed when it raises.
         """
-        if self._phase is not _Phase.NEW:
+        if self._phase != _NEW:
             raise self._error or RuntimeError("a call is started once")
         shared = self._shared
-        self._since = shared.loop.time()
-        self._deadline = self._since + shared.timeouts.total_s
+        self._started = self._since = now = shared.loop.time()
         shared.sweep.watch(self)
         try:
-            connection = shared.pool.take()
-            self.reused = connection is not None
-            self._ask(connection or await self._obtain_connection())
-            while not self.status or self._aborted:
+            connection = shared.pool.take(now)
+            if connection is None:
+                connection = await self._obtain_connection()
+                self._since = shared.loop.time()
+            else:
+                self.reused = True
+            self._phase = _ASKED
+            self._connection = connection
+            connection.send(self, self._head, self._body)
+            self._head = self._body = b""
+            while not self.status or self._phase == _ABORTED:
                 if self._error is not None:
                     raise self._error  # noqa: TRY301 - the call is closed in one place
                 await self._arrival()
@@ -134,7 +130,7 @@ class Exchange:
                 return self._taken()
             if self._error is not None:
                 raise self._error
-            if self._finished:
+            if self._phase == _COMPLETE:
                 return b""
             await self._arrival()
 
@@ -151,7 +147,7 @@ class Exchange:
                 continue
             if self._error is not None:
                 raise self._error
-            if self._finished:
+            if self._phase == _COMPLETE:
                 return False
             self._each = each
             try:
@@ -163,71 +159,80 @@ class Exchange:
 
     def whole(self) -> bytes | None:
         """All that was not read yet of an answer that is complete; None where more may come. Does not wait."""
-        if not self._finished or self._error is not None:
+        if self._phase != _COMPLETE:
             return None
         pieces, self.pieces, self.buffered = self.pieces, [], 0
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
 
     def abort(self, error: BaseException) -> None:
         """Closes the connection; a pending or later `start` or `read` raises `error`. Nothing that was not read is kept."""
-        if not self._aborted:
-            self._aborted = True
+        if self._phase != _ABORTED:
             self._error = self._error or error
             self.pieces.clear()
-            self._end()
+            self.buffered = 0
+            self._end(_ABORTED)
 
     def close(self) -> None:
         """Ends the call: the connection of a complete answer is (already) back in the pool, any other is closed."""
-        if self.pieces or not self._finished:
+        if self.pieces or self._phase != _COMPLETE:
             self.abort(CallClosed())
 
     # What the connection, the pool and the sweep say.
 
-    def wake(self) -> None:
-        """Something arrived."""
-        waiter = self._waiter
-        if waiter is None or waiter.done():
+    def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The head of the answer is there."""
+        self.headers = headers
+        self.status = status
+        self.heard = True
+        if self._waiter is not None:
+            self._wake()
+
+    def arrived(self, pieces: list[bytes], size: int) -> None:
+        """More of the body: for `each` of whoever waits in `read_each`, else to be read."""
+        self.heard = True
+        each, waiter = self._each, self._waiter
+        if each is None or waiter is None or waiter.done():
+            self.pieces += pieces
+            self.buffered += size
+            if waiter is not None:
+                self._wake()
             return
-        stopped = False
-        if self._each is not None and self.pieces:
-            try:
-                stopped = not self._each(self._taken())
-            except BaseException as error:  # noqa: BLE001 - not ours: it goes to who reads
-                if not waiter.done():
-                    waiter.set_exception(error)
+        try:
+            if each(b"".join(pieces)):
                 return
-            if not stopped and not self._finished and self._error is None:
-                return
-        if not waiter.done():  # `each` may have ended the call
-            waiter.set_result(stopped)
+        except BaseException as error:  # noqa: BLE001 - not ours: it goes to who reads
+            if not waiter.done():  # `each` may have ended the call
+                waiter.set_exception(error)
+        else:
+            self._wake(stopped=True)
 
     def completed(self) -> None:
         """The answer is complete and the connection no longer ours."""
-        self._finished = True
         self._connection = None
-        self._phase = _Phase.ENDED
+        self._phase = _COMPLETE
         self._shared.sweep.forget(self)
-        self.wake()
+        if self._waiter is not None:
+            self._wake()
 
     def broke(self, error: BaseException) -> None:
         """The call has failed; what came before stays readable."""
         self._error = self._error or error
-        self._end()
+        self._end(_FAILED)
 
     def granted(self, connection: Connection | None) -> None:
         """Our turn in the line of the pool."""
         self._grant = (connection,)
-        self.wake()
+        self._wake()
 
     def check(self, now: float) -> None:
         """Fails an overdue call; `now` is loop time."""
         timeouts = self._shared.timeouts
-        if now >= self._deadline:
+        if now - self._started >= timeouts.total_s:
             self.broke(TotalTimeout())
-        elif self._phase is _Phase.IN_LINE:
+        elif self._phase == _IN_LINE:
             if now - self._since >= self._shared.wait_s:
                 self.broke(PoolExhausted(retry_after_ms=1000))
-        elif self._phase is _Phase.ASKED:
+        elif self._phase == _ASKED:
             if self.heard or (self._connection is not None and self._connection.reading_paused):
                 # Stamped here instead of at each arrival: a chunk costs no look at the clock.
                 self.heard = False
@@ -238,6 +243,14 @@ class Exchange:
     # Steps.
 
     async def _obtain_connection(self) -> Connection:
+        connection = await self._made_or_granted()
+        if self._error is not None:
+            # Aborted in the moment in which the connection came about.
+            self._shared.pool.returned(connection)
+            raise self._error
+        return connection
+
+    async def _made_or_granted(self) -> Connection:
         while True:
             connection = None
             if not self._shared.pool.reserve():
@@ -252,7 +265,7 @@ class Exchange:
     async def _stand_in_line(self) -> Connection | None:
         """A connection, or None for a reserved slot."""
         pool = self._shared.pool
-        self._phase = _Phase.IN_LINE
+        self._phase = _IN_LINE
         pool.enter_line(self)
         try:
             while self._grant is None and self._error is None:
@@ -278,7 +291,7 @@ class Exchange:
     async def _connect(self) -> Connection:
         """Fills a slot that we have reserved."""
         shared = self._shared
-        self._phase = _Phase.CONNECTING
+        self._phase = _CONNECTING
         timeout_s = shared.timeouts.connect_s
         try:
             # The one timer of a call, and only where a handshake dwarfs it; `abort` and the sweep end it through it, too.
@@ -295,17 +308,6 @@ class Exchange:
         shared.pool.adopt(connection)
         return connection
 
-    def _ask(self, connection: Connection) -> None:
-        if self._error is not None:
-            # Aborted in the moment in which the connection came about.
-            self._shared.pool.returned(connection)
-            raise self._error
-        self._phase = _Phase.ASKED
-        self._since = self._shared.loop.time()
-        self._connection = connection
-        connection.send(self, self._head, self._body)
-        self._head = self._body = b""
-
     def _arrival(self) -> asyncio.Future[bool]:
         """To be awaited: something arrives, or the call ends; True where `read_each` is to stop."""
         if self._waiter is not None and not self._waiter.done():
@@ -315,22 +317,25 @@ class Exchange:
 
     def _taken(self) -> bytes:
         """What has arrived, handed out; there is something."""
-        pieces = self.pieces
-        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self.buffered = 0
+        pieces, self.pieces, self.buffered = self.pieces, [], 0
         connection = self._connection
         if connection is not None and connection.reading_paused:
             connection.resume_reading()
-        return piece
+        return b"".join(pieces)
 
-    def _end(self) -> None:
+    def _wake(self, *, stopped: bool = False) -> None:
+        """Whoever waits goes on; `stopped`: since `each` wants no more."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(stopped)
+
+    def _end(self, phase: int) -> None:
         """Nothing more will arrive."""
-        self._phase = _Phase.ENDED
+        self._phase = phase
         self._shared.sweep.forget(self)
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.discard()
         if self._connecting is not None and not self._connecting.expired():
             self._connecting.reschedule(self._shared.loop.time())
-        self.wake()
+        self._wake()

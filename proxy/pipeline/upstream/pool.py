@@ -56,11 +56,11 @@ class Pool:
         """Whether the sweep has anything to look after here."""
         return bool(self._idle)
 
-    def take(self) -> Connection | None:
-        """The most recently used idle connection that still stands."""
+    def take(self, now: float) -> Connection | None:
+        """The most recently used idle connection that still stands; `now` is loop time."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable(self._loop.time()):
+            if connection.usable(now):
                 return connection
             connection.discard()
         return None
