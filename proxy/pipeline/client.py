@@ -133,6 +133,13 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self.head_since = self._loop.time()
             self.quiet_since = None
 
+    def eof_received(self) -> bool:
+        """The client ends the connection, which is how it leaves. True: our side is closed in its turn, for thousands may leave."""
+        if self.exchange is not None:
+            self.exchange.left = True
+        self._listener.closing.enter(self)
+        return True
+
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone: whoever waits on its behalf hears of it at once."""
         self._closed = True
