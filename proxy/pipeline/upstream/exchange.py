@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from proxy.pipeline.turnstile import Turnstile
 from proxy.pipeline.upstream.connection import Connection
 from proxy.pipeline.upstream.dialer import Dialer
 from proxy.pipeline.upstream.errors import (
@@ -25,6 +26,12 @@ from proxy.pipeline.upstream.pool import Pool
 from proxy.pipeline.upstream.settings import Timeouts
 from proxy.pipeline.upstream.sweep import Sweep
 
+# A stream that comes as fast as it can brings up to half a megabyte at once, and to meter one takes 10 ms: above `_AT_ONCE`, what
+# arrives is handed on in steps, which pass a turnstile.
+_AT_ONCE_BYTES = 16 * 1024
+_STEP_BYTES = 64 * 1024
+STEPS_A_TURN = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Machinery:
@@ -34,6 +41,7 @@ class Machinery:
     dialer: Dialer
     sweep: Sweep
     timeouts: Timeouts
+    steps: Turnstile
     wait_s: float
     loop: asyncio.AbstractEventLoop
 
@@ -124,12 +132,14 @@ class Exchange:
             raise
 
     async def read(self) -> bytes:
-        """What has arrived since the last read, joined; waits for at least a byte. Empty at the clean end of the answer.
+        """What has arrived since the last read, joined, a step of it where it is much. Empty at the clean end of the answer.
 
         Bytes that came before a failure are handed out first. Raises Truncated, IdleTimeout, TotalTimeout, BadAnswer
         (also in the middle of an answer), or what `abort` was given.
         """
         while True:
+            if self.buffered > _AT_ONCE_BYTES:
+                await self._shared.steps.pass_through()
             if self.pieces:
                 return self._taken()
             if self._error is not None:
@@ -139,12 +149,14 @@ class Exchange:
             await self._arrival()
 
     async def read_each(self, each: Callable[[bytes], bool]) -> bool:
-        """Calls `each` with what `read` would return, in the very callback in which it arrives: no task wakes up for it.
+        """Calls `each` with what `read` would return, in the very callback that brings it, where it is not much: no task wakes up.
 
         Until `each` is False: then True is returned, and it may be called again. False at the clean end. Raises what `read`
         raises, and what `each` does.
         """
         while True:
+            if self.buffered > _AT_ONCE_BYTES:
+                await self._shared.steps.pass_through()
             if self.pieces:
                 if not each(self._taken()):
                     return True
@@ -174,6 +186,7 @@ class Exchange:
             self._aborted = True
             self._error = self._error or error
             self.pieces.clear()
+            self.buffered = 0
             self._end()
 
     def close(self) -> None:
@@ -189,7 +202,7 @@ class Exchange:
         if waiter is None or waiter.done():
             return
         stopped = False
-        if self._each is not None and self.pieces:
+        if self._each is not None and self.pieces and self.buffered <= _AT_ONCE_BYTES:
             try:
                 stopped = not self._each(self._taken())
             except BaseException as error:  # noqa: BLE001 - not ours: it goes to who reads
@@ -314,8 +327,10 @@ class Exchange:
         return waiter
 
     def _taken(self) -> bytes:
-        """What has arrived, handed out; there is something."""
+        """What has arrived, or a step of it, handed out; there is something."""
         pieces = self.pieces
+        if self.buffered > _STEP_BYTES and len(pieces) > 1:
+            return self._step()
         piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self.buffered = 0
@@ -323,6 +338,17 @@ class Exchange:
         if connection is not None and connection.reading_paused:
             connection.resume_reading()
         return piece
+
+    def _step(self) -> bytes:
+        """The first pieces; the provider goes on when the last ones are taken."""
+        size = count = 0
+        while size < _STEP_BYTES and count < len(self.pieces):
+            size += len(self.pieces[count])
+            count += 1
+        step = b"".join(self.pieces[:count])
+        del self.pieces[:count]
+        self.buffered -= size
+        return step
 
     def _end(self) -> None:
         """Nothing more will arrive."""
