@@ -30,7 +30,7 @@ from proxy.pipeline.upstream.sweep import Sweep
 # arrives is handed on in steps, which pass a turnstile.
 _AT_ONCE_BYTES = 16 * 1024
 _STEP_BYTES = 64 * 1024
-STEPS_A_TURN = 4
+STEPS_A_TURN = 2
 
 
 @dataclass(frozen=True, slots=True)
