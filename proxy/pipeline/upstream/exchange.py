@@ -29,7 +29,7 @@ from proxy.pipeline.upstream.sweep import Sweep
 # A stream that comes as fast as it can brings up to half a megabyte at once, and to meter one takes 10 ms: above `_AT_ONCE`, what
 # arrives is handed on in steps, which pass a turnstile.
 _AT_ONCE_BYTES = 16 * 1024
-_STEP_BYTES = 64 * 1024
+STEP_BYTES = 64 * 1024
 STEPS_A_TURN = 2
 
 
@@ -327,28 +327,24 @@ class Exchange:
         return waiter
 
     def _taken(self) -> bytes:
-        """What has arrived, or a step of it, handed out; there is something."""
+        """What has arrived, or a step of it, handed out; there is something. The provider goes on when nothing is left."""
         pieces = self.pieces
-        if self.buffered > _STEP_BYTES and len(pieces) > 1:
-            return self._step()
-        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self.buffered = 0
+        count = len(pieces) if self.buffered <= STEP_BYTES else self._step()
+        piece = pieces[0] if count == 1 else b"".join(pieces[:count])
+        del pieces[:count]
+        self.buffered -= len(piece)
         connection = self._connection
-        if connection is not None and connection.reading_paused:
+        if connection is not None and connection.reading_paused and not pieces:
             connection.resume_reading()
         return piece
 
-    def _step(self) -> bytes:
-        """The first pieces; the provider goes on when the last ones are taken."""
+    def _step(self) -> int:
+        """How many of the pieces make a step."""
         size = count = 0
-        while size < _STEP_BYTES and count < len(self.pieces):
+        while size < STEP_BYTES and count < len(self.pieces):
             size += len(self.pieces[count])
             count += 1
-        step = b"".join(self.pieces[:count])
-        del self.pieces[:count]
-        self.buffered -= size
-        return step
+        return count
 
     def _end(self) -> None:
         """Nothing more will arrive."""
