@@ -138,9 +138,8 @@ def rate_limit_headers(standings: Sequence[Standing], dialect: str, now_ms: int)
     anthropic = dialect == "anthropic"
     for tightest in (requests, tokens):
         if tightest is not None:
-            limit, left, reset_ms = tightest
-            ceiling, of_remaining, of_reset = _known_headers(limit, anthropic)
-            reset_ms = reset_ms or 0
+            left, reset_ms = tightest.remaining, tightest.reset_ms or 0
+            ceiling, of_remaining, of_reset = _known_headers(tightest.limit, anthropic)
             headers += (
                 ceiling,
                 (of_remaining, b"%d" % left if left > 0 else b"0"),

@@ -115,6 +115,13 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self.head_since = self.loop.time()
             self.quiet_since = None
 
+    def eof_received(self) -> bool:
+        """The client ends the connection, which is how it leaves. True: our side is closed in its turn, for thousands may leave."""
+        if self.exchange is not None:
+            self.exchange.left = True
+        self._listener.closing.enter(self)
+        return True
+
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone: whoever waits on its behalf hears of it at once."""
         self._closed = True
@@ -122,12 +129,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._parser = None  # it holds our methods: a cycle that would wait for the collector
         self._listener.disconnected(self)
         self._wake()
-        for waiter in self._drain_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        stalled = self.paused_since is not None
+        self.resume_writing()
         self._line.clear()
         if self.exchange is not None:
-            self.exchange.client_left(stalled=self.paused_since is not None)
+            self.exchange.client_left(stalled=stalled)
             self._listener.left(self.exchange)
         elif self._arriving is not None:  # answered early, and its body still read on
             self._arriving.fail_body(ConnectionResetError("the client left"))
@@ -291,12 +297,10 @@ class ClientConnection(asyncio.BufferedProtocol):
     def read_body(self, exchange: Exchange, timeout_s: float) -> None:
         """From now on the body is wanted, and due within `timeout_s` seconds."""
         self.body_deadline = self.loop.time() + timeout_s
-        if (
-            self._reading_paused
-            and exchange is self._arriving
-            and exchange.declared_bytes - exchange.received_bytes > LARGE_BODY_BYTES
-        ):
-            self._receive_large(exchange)
+        large = exchange is self._arriving and exchange.declared_bytes - exchange.received_bytes > LARGE_BODY_BYTES
+        if large and self._reading_paused and self._transport is not None:
+            # Read past the parser, which gets the transport back with the body's last byte.
+            self._transport.set_protocol(LargeBody(self, exchange))
         self._resume_reading()
 
     def body_done(self) -> None:
@@ -365,12 +369,6 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._reading_paused and self._transport is not None and not self._transport.is_closing():
             self._reading_paused = False
             self._transport.resume_reading()
-
-    def _receive_large(self, exchange: Exchange) -> None:
-        """Hands the paused transport to a reader that needs no parser; it gives it back with the body's last byte."""
-        transport = self._transport
-        assert transport is not None
-        transport.set_protocol(LargeBody(self, exchange))
 
     def large_body_received(self, exchange: Exchange, body: bytearray) -> None:
         """The body is whole, read past the parser, which therefore starts anew with the next request."""

@@ -19,7 +19,7 @@ from proxy.core.errors import InvalidRequest, Unavailable
 from proxy.core.outcomes import UNKNOWN, Extended, Gone, Held, HoldRequest, Refused
 from proxy.pipeline.admit import hold_bound_microcredits, refusal, tokens_taken
 from proxy.pipeline.allowed import check_models, check_reach
-from proxy.pipeline.ended import CreditsExhausted, count_call, outcome_of
+from proxy.pipeline.ended import CreditsExhausted, count_call, forget_trace, outcome_of
 from proxy.pipeline.receipt import (
     basis_of,
     checkpoint_record,
@@ -56,7 +56,7 @@ _FIRST_ERROR_STATUS = 400
 _STALE_ROUNDS = 3
 _RENEWED_AT_ONCE = 64
 # Clients that are cut off together leave calls that want counting, up to half a millisecond each.
-_BAD_ENDS_A_TURN = 16
+_BAD_ENDS_A_TURN = 4
 # The first checkpoint: until then a call whose worker dies is free. One more script for calls that take longer.
 _FIRST_NOTE_S = 0.5
 # How far output may seem to be above its limit before the hold grows: a token of blanks has many bytes.
@@ -163,10 +163,12 @@ class Hold:
         return self
 
     async def __aexit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+        self, _kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Settles or releases; an error goes on after it."""
         if error is not None:
+            del trace
+            forget_trace(error)
             await self._credits.ends.pass_through()
         if not self._ended:
             await self.settle(error)
