@@ -1,6 +1,6 @@
 # The whole workflow. `make run` needs Python >= 3.11 and nothing else; `make test` installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-queries bench-scale bench-stalls bench-guard soak clients lock openapi clean
+.PHONY: help run test check format bench bench-queries bench-scale bench-stalls bench-guard bench-profile soak clients lock openapi clean
 PYTHON ?=
 export PYTHON
 ARGS ?=
@@ -48,6 +48,10 @@ bench-stalls:    ## the longest time that a worker's event loop is blocked, unde
 bench-guard:     ## has a call become dearer? CPU beside nginx's, functions a call, and what is stored (half a minute)
 	@scripts/environment dev
 	@.venv/bin/python -m bench.guard $(ARGS)
+
+bench-profile:   ## where the CPU of a small call goes, function by function (a minute)
+	@scripts/environment dev
+	@.venv/bin/python -m bench.profile $(ARGS)
 
 soak:            ## the long tests: model sequences, hammer, random kills, fuzzing (hours; FAREBOX_FUZZ_RUNS=100000 for less)
 	@scripts/environment dev

@@ -35,6 +35,7 @@ from bench.processes import (
     pin,
     started,
     wait_for_port,
+    wait_for_report,
 )
 from bench.scenarios import Scenario
 from bench.stalls_bed import copied_configuration, wait_until_ready
@@ -47,7 +48,6 @@ _LOG_WIDTH = 140
 _SMALL = Scenario("small", "small call", "bench-small", connections=64, interval=0.7, warmup=0.3)
 _ROUNDS = 3
 _BATCHES, _CALLS, _WARM_UP = 5, 40, 60
-_REPORT_TIMEOUT_S = 15.0
 
 
 @click.command()
@@ -139,7 +139,7 @@ def _counted(subject: Running, directory: Path, cores: Cores) -> Counts:
         for _ in range(_BATCHES):
             with _counting(process, report):
                 call(_CALLS)
-            batches.append(per_call(json.loads(report.read_text()), _CALLS))
+            batches.append(per_call(json.loads(wait_for_report(report)), _CALLS))
     return min(batches, key=lambda one: one.python + one.c)
 
 
@@ -150,11 +150,6 @@ def _counting(process: "subprocess.Popen[bytes]", report: Path) -> Iterator[None
     time.sleep(0.05)  # the signal is heard in the next turn of the loop
     yield
     process.send_signal(signal.SIGUSR2)
-    give_up_at = time.monotonic() + _REPORT_TIMEOUT_S
-    while not report.exists():
-        if time.monotonic() > give_up_at:
-            raise LoadFailedError("the worker that counts does not report")
-        time.sleep(0.01)
 
 
 class _caller:  # noqa: N801 - used as a function

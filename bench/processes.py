@@ -15,6 +15,7 @@ from pathlib import Path
 
 _START_TIMEOUT = 20.0
 _STOP_TIMEOUT = 15.0
+_REPORT_TIMEOUT = 30.0
 
 
 class ProcessGoneError(Exception):
@@ -72,6 +73,16 @@ def started(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def wait_for_report(path: Path) -> str:
+    """Return the text of a file that a process was asked to write, whole as soon as it is there. Raises TimeoutError."""
+    give_up_at = time.monotonic() + _REPORT_TIMEOUT
+    while not path.exists():
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"no report in {path.name}")
+        time.sleep(0.01)
+    return path.read_text()
 
 
 def find_program(*names: str) -> str:

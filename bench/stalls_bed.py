@@ -22,12 +22,12 @@ from typing import Any, Self, TextIO
 
 from bench.generator import PATH, Exchange, Target, run_load
 from bench.native import build
-from bench.processes import Cores, free_port, pin, started, wait_for_port
+from bench.processes import Cores, free_port, pin, started, wait_for_port, wait_for_report
 from bench.scenarios import Scenario
 from bench.subjects.base import Place, Running
 from bench.subjects.farebox import _ENVIRONMENT, ask, farebox
 
-_REPORT_TIMEOUT_S = 30.0
+_READY_TIMEOUT_S = 30.0
 _PRICES = "".join(f'[prices."model-{number}"]\ninput = "1.00"\noutput = "2.00"\n' for number in range(300))
 _LEFT_AFTER_BYTES = 400_000
 
@@ -84,15 +84,11 @@ class Bed:
     def _told(self) -> tuple[Mapping[str, Any], list[float]]:
         self.report.unlink(missing_ok=True)
         os.kill(self.worker, signal.SIGUSR1)
-        give_up_at = time.monotonic() + _REPORT_TIMEOUT_S
-        while not self.report.exists():
-            if time.monotonic() > give_up_at:
-                raise TimeoutError("the watched worker does not report")
-            time.sleep(0.01)
+        told = json.loads(wait_for_report(self.report))
         asked, answered = _pipes(self.bare)
         asked.write("\n")
         asked.flush()
-        return json.loads(self.report.read_text()), json.loads(answered.readline())
+        return told, json.loads(answered.readline())
 
 
 class Leavers:
@@ -172,7 +168,7 @@ def copied_configuration(subject: Running, state: Path, port: int) -> str:
 
 def wait_until_ready(port: int) -> None:
     """Return once a worker takes paid calls. Raises TimeoutError."""
-    give_up_at = time.monotonic() + _REPORT_TIMEOUT_S
+    give_up_at = time.monotonic() + _READY_TIMEOUT_S
     while time.monotonic() < give_up_at:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         with contextlib.suppress(OSError):

@@ -163,7 +163,7 @@ async def _worker(start: Start) -> None:
             health=health,
         )
         surfaces = await enter(open_surfaces(config, stores.redis, stores.ledger, authenticator, pipeline))
-        listener = DataListener(config.server, pipeline.handle)
+        listener = DataListener(config.server, pipeline.handle, pipeline.heads)
         server = await asyncio.get_running_loop().create_server(
             listener.protocol, sock=_listening_socket(config.server.listen, listen_fd), backlog=BACKLOG
         )
@@ -261,11 +261,13 @@ async def _operator(start: Start) -> None:
         health = _health(config, stores)
         sock = _listening_socket(config.admin.listen, listen_fd)
         office = open_office(config, start.read_again, stores.database, stores.redis, stores.ledger)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, office.settings.reread)
+        tasks = Tasks()
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGHUP, lambda: tasks.spawn("reload", office.settings.reread())
+        )
         operator = Operator(
             office, health=health, metrics=metrics_directory(config), open_metrics=config.admin.open_metrics
         )
-        tasks = Tasks()
         operator.start(tasks)
         async with send_webhooks(config.webhooks, stores.database, SystemClock()), serve_operators(operator, sock):
             _say_ready()

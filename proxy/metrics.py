@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,7 @@ class Ended:
         self.calls = 0
         self.charge_microcredits = 0
         self.overrun_microcredits = 0
-        self.tokens: dict[str, int] = {}
+        self.tokens: defaultdict[str, int] = defaultdict(int)
 
 
 class Metrics:

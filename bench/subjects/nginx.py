@@ -20,7 +20,7 @@ daemon off;
 worker_processes 1;
 worker_rlimit_nofile 20000;
 error_log stderr crit;
-pid {directory}/nginx.pid;
+pid {directory}/{name}.pid;
 events {{ worker_connections 16384; }}
 http {{
     access_log off;
@@ -39,7 +39,7 @@ http {{
         keepalive_requests 1000000000;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} {listening};
         location / {{
             proxy_pass http://model;
             proxy_http_version 1.1;
@@ -47,7 +47,7 @@ http {{
             proxy_buffering off;
         }}
     }}
-    {over_tls}
+    {more}
 }}
 """
 _OVER_TLS = """
@@ -78,15 +78,9 @@ def nginx(place: Place) -> Iterator[Running]:
     """Run nginx for the length of the block; raises SubjectUnavailableError where it is not installed."""
     program = find_program("nginx")
     port, tls_port = free_port(), free_port()
-    configuration, log = place.directory / "nginx.conf", place.directory / "nginx.log"
-    configuration.write_text(
-        _CONFIGURATION.format(
-            user=user_line(),
-            directory=place.directory,
-            port=port,
-            upstream_port=place.upstream_port,
-            over_tls=_over_tls(place, tls_port),
-        )
+    log = place.directory / "nginx.log"
+    configuration = write_configuration(
+        place.directory, "nginx", port=port, upstream_port=place.upstream_port, more=_over_tls(place, tls_port)
     )
     command: list[str | Path] = [program, "-c", configuration, "-p", place.directory, "-e", log]
     with started(command, log) as process:
@@ -97,13 +91,32 @@ def nginx(place: Place) -> Iterator[Running]:
         yield Running(port=port, workers=(worker,), versions={"nginx": _version(program)}, over_tls=over_tls)
 
 
+def write_configuration(
+    directory: Path, name: str, *, port: int, upstream_port: int, tls: bool = False, more: str = ""
+) -> Path:
+    """Write the file of one nginx before the upstream, with `more` in its `http` block; return where it is."""
+    listening = "ssl backlog=4096" if tls else "backlog=4096"
+    text = _CONFIGURATION.format(
+        user=_user_line(),
+        directory=directory,
+        name=name,
+        listening=listening,
+        port=port,
+        upstream_port=upstream_port,
+        more=more,
+    )
+    path = directory / f"{name}.conf"
+    path.write_text(text)
+    return path
+
+
 def _over_tls(place: Place, port: int) -> str:
     if not place.secure:
         return ""
     return _OVER_TLS.format(port=port, upstream_port=place.secure.port, authority=place.secure.authority)
 
 
-def user_line() -> str:
+def _user_line() -> str:
     """Workers of a root master become `nobody` by default, who cannot reach the run's directory."""
     return f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
 

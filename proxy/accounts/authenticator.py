@@ -67,18 +67,36 @@ class Authenticator:
         Raises InvalidKey (unknown, revoked, expired, malformed), Forbidden (account suspended, key of another kind),
         Unavailable (SQL away and the key not known).
         """
+        return await self.caller_of(self.digest(key, kind), max_age_s)
+
+    def digest(self, key: bytes, kind: str = USER) -> str:
+        """What a key is found by. Raises InvalidKey (malformed), Forbidden (a key of another kind)."""
         shape = kind_of(key)
         if shape is None:
             raise InvalidKey
         if shape != kind:
             raise Forbidden("This kind of API key cannot be used here.", code="wrong_key_kind")
-        digest = self._hasher.digest(key)
+        return self._hasher.digest(key)
+
+    def remembered(self, digest: str, max_age_s: float = BACKSTOP_S) -> Caller | None:
+        """The caller whose key has this digest, if it was read less than `max_age_s` seconds ago. Raises InvalidKey (expired)."""
         caller = self._known.younger(digest, self._clock.monotonic() - max_age_s)
+        if caller is not None and caller.expires_at is not None:
+            self._require_unexpired(caller.expires_at)
+        return caller
+
+    async def caller_of(self, digest: str, max_age_s: float = BACKSTOP_S) -> Caller:
+        """As `identify`, for a key of which only the digest is at hand."""
+        caller = self.remembered(digest, max_age_s)
         if caller is None:
             caller = await self._read(digest, max_age_s)
-        if caller.expires_at is not None and caller.expires_at <= self._clock.now_ms():
-            raise InvalidKey("The API key has expired.", code="expired_api_key")
+            if caller.expires_at is not None:
+                self._require_unexpired(caller.expires_at)
         return caller
+
+    def _require_unexpired(self, expires_at: int) -> None:
+        if expires_at <= self._clock.now_ms():
+            raise InvalidKey("The API key has expired.", code="expired_api_key")
 
     def use_default_limits(self, limits: Mapping[str, int]) -> None:
         """New limits (kind -> ceiling) of keys that have none of their own; every key is read again."""

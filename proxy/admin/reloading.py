@@ -39,12 +39,13 @@ class Settings:
         self.prices: PriceBook = config.price_book()
         self._read_again = read_again
         self._editing = asyncio.Lock()
+        self._rereading = asyncio.Lock()  # what was read last is what counts
 
-    def reread(self) -> None:
+    async def reread(self) -> None:
         """Answers SIGHUP: takes the configuration up in this process; one that is wrong changes nothing."""
         try:
-            config = self._read_again()
-            self.config, self.prices = config, config.price_book()
+            async with self._rereading:
+                self.config, self.prices = await asyncio.to_thread(self._read_with_prices)
         except ConfigError as error:
             log.error("not reloaded: %s", error.message)  # noqa: TRY400 - the message says it all
 
@@ -59,7 +60,7 @@ class Settings:
             raise InvalidRequest(f"Nothing was reloaded: {error.message}", code="config_error") from error
         supervisor = os.environ.get(SUPERVISOR, "")
         if supervisor != str(os.getppid()):
-            self.reread()
+            await self.reread()
             raise Conflict("This operator runs alone: send SIGHUP to the workers.", code="not_supervised")
         os.kill(int(supervisor), signal.SIGHUP)
         return config
@@ -82,6 +83,11 @@ class Settings:
             raise ConfigError("this process does not know which file is edited")
         changed = change(path.read_text(encoding="utf-8"))
         edit.write(path, changed, check=lambda fresh: load_config(fresh, known_providers()).price_book())
+
+    def _read_with_prices(self) -> tuple[Config, PriceBook]:
+        """Some tens of milliseconds for a few hundred prices."""
+        config = self._read_again()
+        return config, config.price_book()
 
     def _read_edited(self) -> Config:
         path = self._edited()

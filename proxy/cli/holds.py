@@ -69,7 +69,7 @@ def release(config: Config, reference: str, call_id: str, *, charge: str, yes: b
 
     ended = run_async(work())
     if as_json:
-        print_json(ended._asdict())
+        print_json(asdict(ended))
     else:
         click.echo(f"The hold is over; the call was charged {format_credits(ended.charge_microcredits)} credits.")
 

@@ -5,7 +5,8 @@ import struct
 import time
 from collections.abc import Iterator
 
-_LOW_62 = (1 << 62) - 1
+# RFC 9562's variant: the digit's two high bits are 10, the other two random.
+_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _TEN_BYTES = struct.Struct("10s")
 _pool: list[Iterator[tuple[bytes]]] = []
 
@@ -25,10 +26,8 @@ os.register_at_fork(after_in_child=_pool.clear)
 def new_call_id(now_ms: int | None = None) -> str:
     """A UUID version 7 (RFC 9562) as text: 48 bits of Unix milliseconds, then 74 random bits; 36 characters."""
     milliseconds = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    random = int.from_bytes(_random())
-    value = (milliseconds & 0xFFFFFFFFFFFF) << 80 | 7 << 76 | random >> 68 << 64 | 2 << 62 | random & _LOW_62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    instant, random = f"{milliseconds & 0xFFFFFFFFFFFF:012x}", _random().hex()
+    return f"{instant[:8]}-{instant[8:]}-7{random[:3]}-{_VARIANTS[random[3]]}{random[4:7]}-{random[7:19]}"
 
 
 def new_id(prefix: str) -> str:

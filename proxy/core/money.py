@@ -38,8 +38,9 @@ def format_credits(microcredits: int) -> str:
     """Microcredits as an exact decimal of credits, without trailing zeros: 12500000 -> "12.5"."""
     if microcredits < 0:
         return "-" + format_credits(-microcredits)
-    whole, fraction = divmod(microcredits, MICROCREDITS_PER_CREDIT)
-    return f"{whole}.{fraction:06d}".rstrip("0") if fraction else str(whole)
+    digits = str(microcredits).zfill(7)  # one of credits at least, and six of microcredits
+    fraction = digits[-6:].rstrip("0")
+    return f"{digits[:-6]}.{fraction}" if fraction else digits[:-6]
 
 
 def divide_up(numerator: int, denominator: int) -> int:

@@ -1,10 +1,9 @@
 """What the credit ledger is asked and what it answers. Amounts are microcredits, durations and instants milliseconds.
 
-What every call makes is a tuple: a frozen dataclass sets each of its fields by a call of its own.
+What every call makes is not frozen, and nobody changes it: a frozen dataclass sets each of its fields by a call of its own.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from proxy.core.limits import Limit
 
@@ -28,7 +27,8 @@ MAX_LEASE_MS = 86_400_000
 MAX_LIMITS = 32  # of one hold
 
 
-class HoldRequest(NamedTuple):
+@dataclass(slots=True)
+class HoldRequest:
     """A call that asks to be admitted. `tokens` is what it may use, `version` the account's that its limits were read with.
 
     `draft` is its usage record so far, as JSON: what is recorded should nobody come back to end the hold.
@@ -44,7 +44,8 @@ class HoldRequest(NamedTuple):
     draft: bytes
 
 
-class Standing(NamedTuple):
+@dataclass(slots=True)
+class Standing:
     """What is left of a limit, and the time until it is whole again: None never, 0 for calls at once (as soon as one ends)."""
 
     limit: Limit
@@ -52,7 +53,8 @@ class Standing(NamedTuple):
     reset_ms: int | None
 
 
-class Held(NamedTuple):
+@dataclass(slots=True)
+class Held:
     """The call is admitted; `held_microcredits` are all open holds of the account."""
 
     posted_microcredits: int
@@ -99,7 +101,8 @@ class Gone:
     """There is no open hold of this call."""
 
 
-class Ended(NamedTuple):
+@dataclass(slots=True)
+class Ended:
     """How the call stands: `state`, its total charge, whether this was so before; then the account's balance now."""
 
     state: str

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import gcd
 from types import MappingProxyType
 
 from proxy.core.money import MICROCREDITS_PER_CREDIT, NANO_USD_PER_USD, divide_up
@@ -157,6 +158,15 @@ class Tariff:
     price: Price
     credits_per_usd: int
     markup_ppm: int = MARKUP_ONE_PPM
+    _factor: int = field(init=False, repr=False, compare=False)
+    _divisor: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Shortens the fraction by which a sum becomes microcredits: divisions by small numbers cost a third."""
+        factor = self.credits_per_usd * self.markup_ppm
+        common = gcd(factor, _PER_MICROCREDIT)
+        object.__setattr__(self, "_factor", factor // common)
+        object.__setattr__(self, "_divisor", _PER_MICROCREDIT // common)
 
     def cost_nano_usd(self, usage: Usage, service_tier: str | None = None) -> int:
         """What the provider bills for this usage, in nano-USD, rounded up once. Raises Unpriced."""
@@ -174,8 +184,8 @@ class Tariff:
     def bill(self, usage: Usage, service_tier: str | None = None) -> tuple[int, int]:
         """Cost (nano-USD) and charge (microcredits) of this usage in one go. Raises Unpriced."""
         price = self.price if self.price.flat else self._price_of(usage, service_tier)
-        total = _sum(price, usage.counters)
-        return -(-total // (UNITS_PER_RATE * price.scale)), self._to_microcredits(total, price.scale)
+        total, scale = _sum(price, usage.counters), price.scale
+        return -(-total // (UNITS_PER_RATE * scale)), self._to_microcredits(total, scale)
 
     def hold_microcredits(
         self,
@@ -253,7 +263,7 @@ class Tariff:
         return price.for_call(usage.input_tokens) if price.tiers else price
 
     def _to_microcredits(self, nano_usd_sum: int, scale: int) -> int:
-        return -(-nano_usd_sum * self.credits_per_usd * self.markup_ppm // (_PER_MICROCREDIT * scale))
+        return -(-nano_usd_sum * self._factor // (self._divisor * scale))
 
 
 def _sum(price: Price, counters: Mapping[str, int], *, tokens_too: bool = False) -> int:

@@ -1,7 +1,7 @@
 """The two rows that a call leaves: its usage record and its ledger entries. Field names are public and stable."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 # outcome
 COMPLETED = "completed"
@@ -20,7 +20,7 @@ HOLD = "hold"  # usage could not be believed: the whole hold
 NONE = "none"  # nothing was charged: the provider was not reached or refused
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class UsageRecord:
     """One call. Instants in Unix milliseconds, amounts in the unit of their name, `usage` by disjoint counter."""
 
@@ -32,6 +32,7 @@ class UsageRecord:
     model: str
     dialect: str
     path: str
+    _: KW_ONLY
     status: int | None = None
     outcome: str = ABANDONED
     stream: bool = False

@@ -34,7 +34,7 @@ _INPUT, _OUTPUT = frozenset(INPUT_COUNTERS), frozenset(OUTPUT_COUNTERS)
 MAX_COUNT = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double what it costs to make one, and each call makes its own
 class Usage:
     """Tokens and units by counter. `input` excludes everything cached, `output` excludes reasoning: each token counts once.
 

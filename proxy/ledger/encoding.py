@@ -93,20 +93,20 @@ def encode_limits(partition: Partition, account_id: str, limits: tuple[Limit, ..
 
 def read_standings(limits: tuple[Limit, ...], reply: Reply, start: int) -> tuple[Standing, ...]:
     """The pairs (remaining, ms) of a hold's reply from `start` on, each with its limit."""
-    numbers = iter(reply[start:])
-    return tuple(
-        [
-            Standing(limit, max(0, remaining), None if reset_ms == -1 else reset_ms)
-            for limit, remaining, reset_ms in zip(limits, numbers, numbers, strict=True)
-        ]
-    )
+    standings = []
+    for limit in limits:
+        remaining, reset_ms = reply[start : start + 2]
+        start += 2
+        left = remaining if remaining > 0 else 0  # noqa: FURB136 - `max` takes seven times as long
+        standings.append(Standing(limit, left, None if reset_ms == -1 else reset_ms))
+    return tuple(standings)
 
 
 def read_hold(limits: tuple[Limit, ...], reply: Reply) -> Held | Refused | Stale | UnknownAccount | None:
     """The outcome of the hold script; None where a hold with this id has already ended."""
     outcome = reply[0]
     if outcome == b"held":
-        return Held(reply[1], reply[2], read_standings(limits, reply, 3))
+        return Held(reply[1], reply[2], read_standings(limits, reply, 3) if limits else ())
     if outcome == b"refused":
         return _read_refused(limits, reply)
     if outcome == b"stale":

@@ -7,6 +7,7 @@ number would look for every account elsewhere.
 import re
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 PREFIX = "fb:"
 MAX_ID_LENGTH = 128
@@ -59,3 +60,9 @@ def check_id(value: str, name: str) -> str:
     if not _ID.fullmatch(value):
         raise ValueError(f"{name} is not an id: {value[:40]!r}")
     return value
+
+
+@lru_cache(maxsize=4096)  # a call's id comes twice, when it is held and when it is settled
+def encoded_call_id(value: str) -> bytes:
+    """A call's id as it becomes part of a key. Raises ValueError as `check_id`."""
+    return check_id(value, "call_id").encode()

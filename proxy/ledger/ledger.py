@@ -7,8 +7,10 @@ ValueError for arguments that only a defect can produce.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
+from typing import cast
 
 from proxy.core.errors import Conflict, InvalidRequest, NotFound
 from proxy.core.money import MAX_AMOUNT
@@ -39,8 +41,8 @@ from proxy.ledger.encoding import (
     read_ended,
     read_hold,
 )
-from proxy.ledger.errors import RedisAmbiguous
-from proxy.ledger.keys import Partition, check_id, partition_number
+from proxy.ledger.errors import RedisAmbiguous, ScriptMissing
+from proxy.ledger.keys import Partition, check_id, encoded_call_id, partition_number
 from proxy.ledger.places import Place
 from proxy.ledger.scripts import ScriptRunner, load
 
@@ -66,6 +68,7 @@ class Ledger:
 
     def __init__(self, runner: ScriptRunner, partitions: int, epoch: str) -> None:
         self._runner = runner
+        self._post = runner.post
         self.ambiguous_holds = 0  # admissions whose reply was lost, for metrics
         self._epoch = check_id(epoch, "epoch").encode()
         self._partitions = tuple(Partition.at(number) for number in range(partitions))
@@ -96,14 +99,12 @@ class Ledger:
         A lost reply is repeated once, since the call id makes that safe. Raises Conflict where the call id was used before
         for something else, or its hold has ended.
         """
-        script, command = load("hold"), self._encode_hold(request)
+        command = self._encode_hold(request)
         give_up_at = monotonic() + REPEAT_WITHIN_S
         try:
-            reply = await self._runner.send(script, command)
-        except RedisAmbiguous:
-            self.ambiguous_holds += 1
-            await self._runner.ready(give_up_at - monotonic())
-            reply = await self._runner.send(script, command)
+            reply = await self._post(command)
+        except (ScriptMissing, RedisAmbiguous) as error:
+            reply = await self._hold_again(command, error, give_up_at)
         outcome = read_hold(request.limits, reply)
         if outcome is None:
             raise Conflict("A call with this id has already ended.")
@@ -147,11 +148,17 @@ class Ledger:
         """
         if not (0 <= charge_microcredits <= MAX_AMOUNT and 0 <= tokens <= MAX_AMOUNT) or len(record) > MAX_RECORD_BYTES:
             raise ValueError(f"charge and tokens are from 0 to 2^53-1, a record is at most {MAX_RECORD_BYTES} bytes")
-        place = self._places.get(account_id) or self._place(account_id)
-        call = check_id(call_id, "call_id").encode()
-        hold, numbers = place.holds + call, SETTLE_NUMBERS.pack(charge_microcredits, tokens)
-        blanks = (len(hold), hold, len(call), call, len(numbers), numbers, len(record), record)
-        return read_ended(await self._runner.send(load("settle"), place.end("settle", 2) % blanks))
+        call = encoded_call_id(call_id)
+        place = self._places.get(account_id)
+        if place is None or place.id_length != len(call):
+            place = self._place(account_id, len(call))
+        numbers = SETTLE_NUMBERS.pack(charge_microcredits, tokens)
+        command = place.settle % (call, call, numbers, len(record), record)
+        try:
+            reply = await self._post(command)
+        except ScriptMissing:
+            reply = await self._runner.send(load("settle"), command)
+        return read_ended(reply)
 
     async def release(self, account_id: str, call_id: str, record: bytes) -> Ended:
         """Ends the hold of a call that costs nothing; after an expiry, corrects its charge to zero once."""
@@ -263,30 +270,46 @@ class Ledger:
     def _run(self, name: str, keys: Sequence[bytes], args: Args) -> Awaitable[Reply]:
         return self._runner.run(load(name), keys, args)
 
+    async def _hold_again(self, command: bytes, error: ScriptMissing | RedisAmbiguous, give_up_at: float) -> Reply:
+        """After a script that Redis has forgotten, or a lost reply: of these only one."""
+        script, reply = load("hold"), None
+        if isinstance(error, ScriptMissing):
+            with suppress(RedisAmbiguous):
+                reply = await self._runner.send(script, command)
+        if reply is None:
+            self.ambiguous_holds += 1
+            await self._runner.ready(give_up_at - monotonic())
+            reply = await self._runner.send(script, command)
+        return cast("Reply", reply)
+
     def _encode_hold(self, request: HoldRequest) -> bytes:
-        account_id, call_id, amount, tokens, lease_ms, limits, version, draft = request
-        place = self._places.get(account_id) or self._place(account_id)
+        version, amount, tokens = request.version, request.amount_microcredits, request.tokens
+        lease_ms, draft = request.lease_ms, request.draft
         if not (0 <= version <= MAX_AMOUNT and 0 <= amount <= MAX_AMOUNT and 0 <= tokens <= MAX_AMOUNT):
             raise ValueError("version, amount and tokens are whole numbers from 0 to 2^53-1")
         if not 0 < lease_ms <= MAX_LEASE_MS or len(draft) > MAX_RECORD_BYTES:
             raise ValueError(f"a lease is from 1 to {MAX_LEASE_MS} ms, a draft at most {MAX_RECORD_BYTES} bytes")
-        call = check_id(call_id, "call_id").encode()
-        hold, numbers = place.holds + call, HOLD_NUMBERS.pack(version, amount, tokens, lease_ms)
-        return place.hold(limits) % (len(hold), hold, len(call), call, len(numbers), numbers, len(draft), draft)
+        call = encoded_call_id(request.call_id)
+        place = self._places.get(request.account_id)
+        if place is None or place.id_length != len(call):
+            place = self._place(request.account_id, len(call))
+        numbers = HOLD_NUMBERS.pack(version, amount, tokens, lease_ms)
+        return place.hold(request.limits) % (call, call, numbers, len(draft), draft)
 
-    def _place(self, account_id: str) -> Place:
+    def _place(self, account_id: str, id_length: int) -> Place:
+        """For call ids of this length: nearly all are UUIDs, and another length puts its place where theirs was."""
         if len(self._places) >= _MAX_PLACES:
             self._places.clear()
-        place = self._places[account_id] = Place(self.partition_of(account_id), account_id, self._epoch)
+        place = self._places[account_id] = Place(self.partition_of(account_id), account_id, self._epoch, id_length)
         return place
 
     def _hold_keys(self, account_id: str, call_id: str) -> tuple[bytes, ...]:
         return self._end_keys(account_id, call_id)[:-1]
 
     def _end_keys(self, account_id: str, call_id: str) -> tuple[bytes, ...]:
-        place = self._places.get(account_id) or self._place(account_id)
-        hold = place.holds + check_id(call_id, "call_id").encode()
-        return place.epoch, place.account, hold, place.deadlines, place.stream
+        partition = self.partition_of(check_id(account_id, "account_id"))
+        hold = partition.hold(check_id(call_id, "call_id"))
+        return partition.epoch, partition.account(account_id), hold, partition.deadlines, partition.stream
 
 
 def _read_balances(reply: Reply) -> list[Balance]:

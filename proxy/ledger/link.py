@@ -1,9 +1,9 @@
 """One socket to Redis, from its handshake to its end: pipelining, matching of replies, and a watchdog.
 
-Commands of one turn of the event loop leave in one write. Redis answers in order, so the oldest waiter gets the next
-reply; a waiter that was cancelled keeps its place, or every later reply would reach the wrong call. There is no task
-and no timer for a command: one watchdog runs while something is pending and closes the socket when the oldest command
-has waited too long, since after a missing reply nothing on this socket can be trusted.
+Commands are handed to the transport one by one; uvloop's gathers those of one turn of the event loop into one write. Redis
+answers in order, so the oldest waiter gets the next reply; a waiter that was cancelled keeps its place, or every later reply
+would reach the wrong call. There is no task and no timer for a command: one watchdog runs while something is pending and
+closes the socket when the oldest command has waited too long, since after a missing reply nothing on this socket can be trusted.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import hiredis
 from proxy.ledger.errors import RedisAmbiguous, RedisUnavailable, reply_error
 
 NO_REPLY_YET = object()
+_LOOKS = 8  # of the watchdog, in the time that a command may wait
 
 
 class Link(asyncio.Protocol):
@@ -29,9 +30,8 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(replyError=reply_error, notEnoughData=NO_REPLY_YET)
         self._waiters: deque[asyncio.Future[Any]] = deque()
-        self._outbox: list[bytes] = []
         self._answered = 0  # replies so far; waiters are numbered from it
-        self._sent_marks: deque[tuple[float, int]] = deque()  # (sent at, number of the first command after that write)
+        self._sent_marks: deque[tuple[float, int]] = deque()  # (looked at, commands that had been sent by then)
         self._watchdog: asyncio.TimerHandle | None = None
         self._overdue_at: int | None = None
         self.lost = False
@@ -42,16 +42,17 @@ class Link(asyncio.Protocol):
         return len(self._waiters)
 
     def send(self, command: bytes) -> asyncio.Future[Any]:
-        """Queues an encoded command; the future is its reply. Raises RedisUnavailable when nothing can be sent."""
-        if self.lost:
+        """Sends an encoded command; the future is its reply. Raises RedisUnavailable when nothing can be sent."""
+        transport, waiters = self._transport, self._waiters
+        if transport is None or transport.is_closing():
             raise RedisUnavailable("The connection to the credit store was lost.")
-        if len(self._waiters) >= self._max_pending:
+        if len(waiters) >= self._max_pending:
             raise RedisUnavailable("Too many commands wait for the credit store.")
-        if not self._outbox:
-            self._loop.call_soon(self._flush)
-        self._outbox.append(command)
+        transport.write(command)
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._waiters.append(future)
+        waiters.append(future)
+        if self._watchdog is None:
+            self._watchdog = self._loop.call_later(self._timeout_s / _LOOKS, self._look)
         return future
 
     def abort(self) -> None:
@@ -82,45 +83,34 @@ class Link(asyncio.Protocol):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Fails what waits: unsent commands as unavailable, sent ones as ambiguous."""
+        """Fails what waits: it was sent, or may have been."""
         self.lost = True
+        self._transport = None
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
-        sent = len(self._waiters) - len(self._outbox)
-        for place, waiter in enumerate(self._waiters):
+        for waiter in self._waiters:
             if not waiter.done():
-                error = RedisAmbiguous if place < sent else RedisUnavailable
-                waiter.set_exception(error("The connection to the credit store was lost."))
+                waiter.set_exception(RedisAmbiguous("The connection to the credit store was lost."))
         self._waiters.clear()
-        self._outbox.clear()
         self._on_lost(self)
 
-    def _flush(self) -> None:
-        outbox = self._outbox
-        if not outbox or self._transport is None or self._transport.is_closing():
-            return  # `connection_lost` fails them as not sent
-        self._transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
-        outbox.clear()
-        self._sent_marks.append((self._loop.time(), self._answered + len(self._waiters)))
-        if self._watchdog is None:
-            self._watchdog = self._loop.call_later(self._timeout_s / 4, self._look)
-
     def _look(self) -> None:
-        """The watchdog. It stops by itself when nothing is pending; the next write starts it again."""
+        """The watchdog. It stops by itself when nothing is pending; the next command starts it again."""
         self._watchdog = None
-        marks = self._sent_marks
+        marks, now, interval = self._sent_marks, self._loop.time(), self._timeout_s / _LOOKS
         while marks and marks[0][1] <= self._answered:
             marks.popleft()
-        if not marks:
+        if not self._waiters:
             return
-        interval = self._timeout_s / 4
-        if self._loop.time() - marks[0][0] >= self._timeout_s - interval / 2:
+        # What a look finds may have been sent just after the one before; half an interval is for timers that are early.
+        if marks and now - marks[0][0] >= self._timeout_s - 1.5 * interval:
             # After a stall of our own loop timers run before the replies that have already arrived are read:
             # only when a second look finds the same command still waiting is the server to blame.
             if self._overdue_at == self._answered:
                 self.abort()
                 return
             self._overdue_at = self._answered
-            interval /= 4
+            interval /= 2
+        marks.append((now, self._answered + len(self._waiters)))
         self._watchdog = self._loop.call_later(interval, self._look)

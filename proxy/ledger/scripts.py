@@ -8,7 +8,7 @@ FLUSH) is loaded and run again, which is safe: a script that is not there has no
 import functools
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,6 +48,11 @@ class ScriptRunner(Protocol):
         """The reply of a command that runs the script, encoded by whoever sends it (see places). Raises as `run`."""
         ...
 
+    @property
+    def post(self) -> Callable[[bytes], Awaitable[Any]]:
+        """As `send` where Redis knows the script, and cheaper; raises ScriptMissing where it does not."""
+        ...
+
     async def ready(self, timeout_s: float) -> bool:
         """Waits until scripts can be sent; False when they cannot after `timeout_s` seconds."""
         ...
@@ -58,6 +63,7 @@ class RedisScripts:
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
+        self.post: Callable[[bytes], Awaitable[Any]] = connection.send
 
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[Argument]) -> Any:
         """See ScriptRunner."""

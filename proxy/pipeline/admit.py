@@ -7,6 +7,7 @@ follow from their bytes (an image behind a URL) get an allowance each.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -30,18 +31,6 @@ MEDIA_PART_TOKENS = OTHER_BOUND
 _BYTES_PER_TOKEN = 4
 # Held credits come free when a call ends, which nobody can foretell.
 _IN_FLIGHT_RETRY_MS = 1000
-
-# limit, remaining and reset of each kind, as the two families of SDKs know them.
-_HEADER_NAMES = {
-    "openai": {
-        kind: tuple(b"x-ratelimit-%b-%b" % (name, kind.encode()) for name in (b"limit", b"remaining", b"reset"))
-        for kind in (REQUESTS, TOKENS)
-    },
-    "anthropic": {
-        kind: tuple(b"anthropic-ratelimit-%b-%b" % (kind.encode(), name) for name in (b"limit", b"remaining", b"reset"))
-        for kind in (REQUESTS, TOKENS)
-    },
-}
 
 _WORDS = {
     REQUESTS: "requests per minute",
@@ -146,15 +135,25 @@ def rate_limit_headers(standings: Sequence[Standing], dialect: str, now_ms: int)
         elif kind == TOKENS and (tokens is None or standing.remaining < tokens.remaining):
             tokens = standing
     headers: RawHeaders = []
-    names = _HEADER_NAMES["anthropic" if dialect == "anthropic" else "openai"]
+    anthropic = dialect == "anthropic"
     for tightest in (requests, tokens):
         if tightest is not None:
-            limit, remaining, reset = names[tightest.limit.kind]
-            headers.append((limit, b"%d" % tightest.limit.ceiling))
-            headers.append((remaining, b"%d" % max(tightest.remaining, 0)))
-            reset_ms = tightest.reset_ms or 0
-            headers.append((reset, _instant(now_ms + reset_ms) if dialect == "anthropic" else b"%dms" % reset_ms))
+            left, reset_ms = tightest.remaining, tightest.reset_ms or 0
+            ceiling, of_remaining, of_reset = _known_headers(tightest.limit, anthropic)
+            headers += (
+                ceiling,
+                (of_remaining, b"%d" % left if left > 0 else b"0"),
+                (of_reset, _instant(now_ms + reset_ms) if anthropic else b"%dms" % reset_ms),
+            )
     return headers
+
+
+@lru_cache(maxsize=4096)  # keys and accounts have the same few limits from call to call
+def _known_headers(limit: Limit, anthropic: bool) -> tuple[tuple[bytes, bytes], bytes, bytes]:
+    """What the headers of a limit always say, as the two families of SDKs know them: its ceiling, and the others' names."""
+    kind = limit.kind.encode()
+    pattern = b"anthropic-ratelimit-%b-%%b" % kind if anthropic else b"x-ratelimit-%%b-%b" % kind
+    return (pattern % b"limit", b"%d" % limit.ceiling), pattern % b"remaining", pattern % b"reset"
 
 
 def _not_priced(ask: Ask, missing: Sequence[str]) -> InsufficientCredits:

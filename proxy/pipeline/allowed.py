@@ -34,23 +34,21 @@ def check_models(caller: Caller, operation: Operation, ask: Ask) -> None:
             check_model_allowed(caller, other)
 
 
-async def within_reach(caller: Caller, exchange: Exchange, credential: bytes, authenticator: Authenticator) -> Caller:
+async def within_reach(caller: Caller, exchange: Exchange, authenticator: Authenticator) -> Caller:
     """The caller, read again if need be. Raises as `check_reach`."""
     try:
         check_reach(caller, exchange)
     except Forbidden:
-        caller = await authenticator.identify(credential, kind=caller.kind, max_age_s=UNPAID_MAX_AGE_S)
+        caller = await authenticator.caller_of(caller.digest, UNPAID_MAX_AGE_S)
         check_reach(caller, exchange)
     return caller
 
 
-async def with_models(
-    caller: Caller, operation: Operation, ask: Ask, credential: bytes, authenticator: Authenticator
-) -> Caller:
+async def with_models(caller: Caller, operation: Operation, ask: Ask, authenticator: Authenticator) -> Caller:
     """The caller, read again if need be. Raises as `check_models`."""
     try:
         check_models(caller, operation, ask)
     except Forbidden:
-        caller = await authenticator.identify(credential, max_age_s=UNPAID_MAX_AGE_S)
+        caller = await authenticator.caller_of(caller.digest, UNPAID_MAX_AGE_S)
         check_models(caller, operation, ask)
     return caller

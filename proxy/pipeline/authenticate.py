@@ -11,7 +11,7 @@ from proxy.core.errors import InvalidKey
 if TYPE_CHECKING:
     from proxy.pipeline.exchange import RawHeaders
 
-_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
+CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
 # AWS's SDKs send a Bearer over TLS only; without, an API key can stand where they have the id of an access key, which they
 # send in the clear as well. Their signature proves nothing here: it is made for the provider's address, and dropped.
 _AWS_SCHEME = b"aws4-hmac-sha256"
@@ -26,7 +26,9 @@ def credential_of(headers: RawHeaders, query: str = "") -> bytes:
     `query` is the raw query of a call in Gemini's dialect, whose older clients send `?key=`; no other dialect's is given.
     """
     found = [
-        _bearer(value) if name == b"authorization" else value.strip() for name, value in headers if name in _HEADERS
+        _bearer(value) if name == b"authorization" else value.strip()
+        for name, value in headers
+        if name in CREDENTIAL_HEADERS
     ]
     if query:
         found += _keys_in(query)

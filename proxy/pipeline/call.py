@@ -6,8 +6,9 @@ loop's clock is coarser, and asking for the running loop costs a system call).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
     from proxy.providers.dialect import Ask, Meter, Operation
 
 
-@dataclass(slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, kw_only=True, eq=False):
     """An authenticated, readable, routed request. Its id is that of the hold, the record, the log line and the answer.
 
-    `named` are the client's headers by name. `route` and `tariff` are the dearest candidate's until one is tried, so that
+    `route` and `tariff` are the dearest candidate's until one is tried, so that
     one hold covers them all, and then those of the provider that answers.
     """
 
@@ -32,12 +32,10 @@ class Call:
     at_ms: int
     started: float
     exchange: Exchange
-    named: Mapping[bytes, bytes] = field(repr=False)
     target: Target
     operation: Operation
-    credential: bytes = field(repr=False)
     caller: Caller
-    body: bytes = field(repr=False)
+    body: bytes
     ask: Ask
     candidates: Candidates
     route: Route
@@ -54,6 +52,10 @@ class Call:
     first_byte_at: float | None = None
     meter: Meter | None = None
     left_early: bool = False  # the client left before its answer was whole
+
+    def __repr__(self) -> str:
+        """Its id: neither a body nor a key belongs into a message."""
+        return f"Call({self.call_id})"
 
     @property
     def dialect(self) -> str:

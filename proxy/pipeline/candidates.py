@@ -63,6 +63,7 @@ class Route:
     `own_model` is the provider's own name for the model, None where it is the one that was asked for. `markup_ppm` holds for
     accounts without a markup of their own, in parts per million; a `flat` price is what accounts pay, without any. `named`:
     what the call costs by the model that answers, where the request named several and `price` is the dearest's.
+    `metric_model` is the model as a metric's label: its own name where the configuration names it, so that labels stay bounded.
     """
 
     endpoint: Endpoint
@@ -73,12 +74,13 @@ class Route:
     markup_ppm: int = MARKUP_ONE_PPM
     flat: bool = False
     named: Mapping[str, Price] = field(default_factory=dict)
+    metric_model: str = field(init=False)
     _tariffs: dict[tuple[int, int], Tariff] = field(default_factory=dict)
 
-    @property
-    def metric_model(self) -> str:
-        """The model as a metric's label: its own name where the configuration names it, so that labels stay bounded."""
-        return self.model if self.own_model is not None or self.model in self.endpoint.models else "other"
+    def __post_init__(self) -> None:
+        """Finds the label once, not for each call."""
+        named = self.own_model is not None or self.model in self.endpoint.models
+        object.__setattr__(self, "metric_model", self.model if named else "other")
 
     def tariff(self, credits_per_usd: int, markup_ppm: int) -> Tariff:
         """The price as an account with this markup meets it."""

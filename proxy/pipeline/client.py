@@ -20,6 +20,8 @@ from proxy.core.errors import InvalidRequest
 from proxy.pipeline.exchange import ClientLeft, Exchange
 from proxy.pipeline.large_body import LARGE_BODY_BYTES, LargeBody
 from proxy.pipeline.offers import parser_behind
+from proxy.pipeline.reply import BAD_HTTP
+from proxy.pipeline.request_head import RequestHead, ends_there, seek
 
 if TYPE_CHECKING:
     from proxy.pipeline.server import DataListener
@@ -30,17 +32,10 @@ _MAX_HEADERS = 200
 _WRITE_HIGH_WATER_BYTES = 256 * 1024
 _READ_HIGH_WATER_BYTES = 512 * 1024  # of a body that nobody reads yet
 _MAX_IN_LINE = 8
-_RECEIVED = memoryview(bytearray(64 * 1024))  # more in one go is only copied once more
+_RECEIVED_BYTES = bytearray(64 * 1024)  # more in one go is only copied once more
+_RECEIVED = memoryview(_RECEIVED_BYTES)
 _LINGER_S = 3.0  # how long an unread body is read on after an early answer, so that the client sees the answer
 _NO_LINGER = struct.pack("ii", 1, 0)
-_BAD_REQUEST_HEAD = (
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nx-should-retry: false\r\n"
-    b"connection: close\r\ncontent-length: %d\r\n\r\n"
-)
-_BAD_REQUEST = (
-    b'{"error":{"message":"The HTTP request could not be read.","type":"invalid_request_error","param":null,'
-    b'"code":"bad_http_request"}}'
-)
 
 
 class _Refused(Exception):
@@ -54,51 +49,30 @@ class ClientConnection(asyncio.BufferedProtocol):
     `paused_since` writing to a client that does not read; `body_deadline` is when a body that is wanted must be whole.
     """
 
-    __slots__ = (
-        "_arriving",
-        "_closed",
-        "_drain_waiters",
-        "_framing",
-        "_headers",
-        "_in_head",
-        "_line",
-        "_listener",
-        "_loop",
-        "_overhead",
-        "_parser",
-        "_reading_paused",
-        "_transport",
-        "_url",
-        "_waiter",
-        "body_deadline",
-        "exchange",
-        "head_since",
-        "paused_since",
-        "quiet_since",
-    )
+    exchange: Exchange | None = None
+    quiet_since: float | None = None
+    body_deadline: float | None = None
+    paused_since: float | None = None
+    _transport: asyncio.Transport | None = None
+    _arriving: Exchange | None = None  # the one whose body is not complete
+    _missing = 0  # bytes of its body, where the parser has not seen its head
+    _digest: bytes | None = None  # of the head that may be in what is parsed now
+    _waiter: asyncio.Future[None] | None = None
+    _url = b""
+    _in_head = False
+    _framing: bytes | None = None  # of a body that the parser takes for another protocol
+    _overhead = 0  # bytes since the last byte of body
+    _closed = False
+    _reading_paused = False
 
     def __init__(self, listener: DataListener, loop: asyncio.AbstractEventLoop) -> None:
         self._listener = listener
-        self._loop = loop
+        self.loop = loop
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
-        self._transport: asyncio.Transport | None = None
         self._line: deque[Exchange | None] = deque()  # None: what came could not be read
-        self._arriving: Exchange | None = None  # the one whose body is not complete
-        self._waiter: asyncio.Future[None] | None = None
         self._drain_waiters: list[asyncio.Future[None]] = []
         self._headers: list[tuple[bytes, bytes]] = []
-        self._url = b""
-        self._in_head = False
-        self._framing: bytes | None = None  # of a body that the parser takes for another protocol
-        self._overhead = 0  # bytes since the last byte of body
-        self._closed = False
-        self._reading_paused = False
-        now = loop.time()
-        self.head_since: float | None = now
-        self.quiet_since: float | None = None
-        self.body_deadline: float | None = None
-        self.paused_since: float | None = None
-        self.exchange: Exchange | None = None
+        self.head_since: float | None = loop.time()
 
     # The transport's side.
 
@@ -115,12 +89,20 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Reads on; the head deadline runs while what came does not make a whole head."""
-        if self._parser is None or self._closed:
+        parser = self._parser
+        if parser is None or self._closed:
             return
-        data = _RECEIVED[:nbytes]
-        self._overhead += nbytes
+        if self._missing:
+            first = self._take_missing(nbytes)
+            if first < nbytes:
+                self._parse(parser, _RECEIVED[first:nbytes])
+        elif self.exchange is not None or self._in_head or not self._arrived_known(nbytes):
+            self._parse(parser, _RECEIVED[:nbytes])
+
+    def _parse(self, parser: HttpRequestParser, data: memoryview) -> None:
+        self._overhead += len(data)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except HttpParserUpgrade as offer:
             self._parse_behind(offer, data)
         except HttpParserError:
@@ -130,8 +112,15 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self._refuse()
         if self._in_head:
             if self.head_since is None:
-                self.head_since = self._loop.time()
+                self.head_since = self.loop.time()
             self.quiet_since = None
+
+    def eof_received(self) -> bool:
+        """The client ends the connection, which is how it leaves. True: our side is closed in its turn, for thousands may leave."""
+        if self.exchange is not None:
+            self.exchange.left = True
+        self._listener.closing.enter(self)
+        return True
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone: whoever waits on its behalf hears of it at once."""
@@ -140,19 +129,18 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._parser = None  # it holds our methods: a cycle that would wait for the collector
         self._listener.disconnected(self)
         self._wake()
-        for waiter in self._drain_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        stalled = self.paused_since is not None
+        self.resume_writing()
         self._line.clear()
         if self.exchange is not None:
-            self.exchange.client_left(stalled=self.paused_since is not None)
+            self.exchange.client_left(stalled=stalled)
             self._listener.left(self.exchange)
         elif self._arriving is not None:  # answered early, and its body still read on
             self._arriving.fail_body(ConnectionResetError("the client left"))
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
-        self.paused_since = self._loop.time()
+        self.paused_since = self.loop.time()
 
     def resume_writing(self) -> None:
         """The client caught up."""
@@ -161,6 +149,36 @@ class ClientConnection(asyncio.BufferedProtocol):
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _arrived_known(self, nbytes: int) -> bool:
+        """Takes a request whose head the parser has read before; False where the parser has to read what came."""
+        if self._line or self._arriving is not None or (found := seek(_RECEIVED_BYTES, nbytes)) is None:
+            return False
+        digest, length, end = found
+        head = self._listener.heads.find(digest)
+        if head is None or length > LARGE_BODY_BYTES or nbytes - end > length:
+            self._digest = digest if head is None and ends_there(_RECEIVED_BYTES, end) else None
+            return False
+        self.head_since = self.quiet_since = None
+        exchange = self._arriving = Exchange(self, head, length)
+        self._missing = length
+        self._line.append(exchange)
+        self._take_missing(nbytes, end)
+        self._wake()
+        return True
+
+    def _take_missing(self, nbytes: int, first: int = 0) -> int:
+        """Hands on what came from `first` on of a body that the parser does not read; returns where it ends in what came."""
+        exchange = self._arriving
+        assert exchange is not None
+        end = min(nbytes, first + self._missing)
+        if end > first:
+            exchange.body_came(bytes(_RECEIVED[first:end]))
+        self._missing -= end - first
+        if not self._missing:
+            self._arriving = None
+            exchange.body_ended()
+        return end
 
     def _parse_behind(self, offer: HttpParserUpgrade, data: memoryview) -> None:
         """What follows a request that offers another protocol: its body, where it has one, is read by another parser."""
@@ -210,15 +228,17 @@ class ClientConnection(asyncio.BufferedProtocol):
             raise _Refused
         self._in_head = False
         self.head_since = self.quiet_since = None
-        exchange = Exchange(
-            self,
+        digest, self._digest = self._digest, None
+        head = RequestHead(
             parser.get_method().decode("ascii"),
             self._url.decode("latin-1"),
             [(name.lower(), value.rstrip(b" \t")) for name, value in headers],
             http_1_0=version == "1.0",
             keep_alive=parser.should_keep_alive(),
+            digest=digest,
         )
-        self._arriving = exchange
+        length = head.named.get(b"content-length")  # the parser refuses a second one, and accepts digits alone
+        exchange = self._arriving = Exchange(self, head, int(length) if length else 0)
         self._framing = exchange.framing() if parser.should_upgrade() else None
         self._line.append(exchange)
         if len(self._line) > _MAX_IN_LINE or exchange.declared_bytes > LARGE_BODY_BYTES:
@@ -253,7 +273,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     async def drained(self) -> None:
         """Waits until the client has read, or is gone."""
         if self.paused_since is not None and not self._closed:
-            waiter = self._loop.create_future()
+            waiter = self.loop.create_future()
             self._drain_waiters.append(waiter)
             await waiter
 
@@ -276,18 +296,12 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def read_body(self, exchange: Exchange, timeout_s: float) -> None:
         """From now on the body is wanted, and due within `timeout_s` seconds."""
-        self.body_deadline = self._loop.time() + timeout_s
-        if (
-            self._reading_paused
-            and exchange is self._arriving
-            and exchange.declared_bytes - exchange.received_bytes > LARGE_BODY_BYTES
-        ):
-            self._receive_large(exchange)
+        self.body_deadline = self.loop.time() + timeout_s
+        large = exchange is self._arriving and exchange.declared_bytes - exchange.received_bytes > LARGE_BODY_BYTES
+        if large and self._reading_paused and self._transport is not None:
+            # Read past the parser, which gets the transport back with the body's last byte.
+            self._transport.set_protocol(LargeBody(self, exchange))
         self._resume_reading()
-
-    def new_waiter(self) -> asyncio.Future[None]:
-        """A future of this connection's loop: asking for the running loop costs a system call."""
-        return self._loop.create_future()
 
     def body_done(self) -> None:
         """The body is here, or is not waited for any more."""
@@ -297,33 +311,35 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     async def serve(self) -> None:
         """Serves one request after the other until the connection ends."""
+        listener = self._listener
         try:
             while not self._closed:
                 if not self._line:
-                    self._waiter = self._loop.create_future()
+                    self._waiter = self.loop.create_future()
                     await self._waiter
                     continue
                 exchange = self._line.popleft()
                 if exchange is None:
-                    self._say_bad_request()
+                    with contextlib.suppress(ClientLeft):  # who sent that need not have waited for the answer
+                        self.send(BAD_HTTP)
                     return
                 self.exchange = exchange
-                await self._listener.serve(exchange)
+                listener.open_calls += 1
+                try:
+                    await listener.handle(exchange)
+                finally:
+                    listener.call_ended(exchange)
                 self.exchange = None
                 if not exchange.body_complete and not await self._read_on(exchange):
                     return
                 if not self._line:
                     if self._reading_paused:
                         self._resume_reading()
-                    self.quiet_since = None if self._in_head else self._loop.time()
+                    self.quiet_since = None if self._in_head else self.loop.time()
                 if not exchange.keep_alive:
                     return
         finally:
             self.close_after_flush()
-
-    def _say_bad_request(self) -> None:
-        with contextlib.suppress(ClientLeft):  # who sent that need not have waited for the answer
-            self.send(_BAD_REQUEST_HEAD % len(_BAD_REQUEST) + _BAD_REQUEST)
 
     async def _read_on(self, exchange: Exchange) -> bool:
         """Reads what is left of a body that was answered early, for a while, so that the client can see the answer."""
@@ -353,12 +369,6 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._reading_paused and self._transport is not None and not self._transport.is_closing():
             self._reading_paused = False
             self._transport.resume_reading()
-
-    def _receive_large(self, exchange: Exchange) -> None:
-        """Hands the paused transport to a reader that needs no parser; it gives it back with the body's last byte."""
-        transport = self._transport
-        assert transport is not None
-        transport.set_protocol(LargeBody(self, exchange))
 
     def large_body_received(self, exchange: Exchange, body: bytearray) -> None:
         """The body is whole, read past the parser, which therefore starts anew with the next request."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.pipeline.client import ClientConnection
+    from proxy.pipeline.request_head import RequestHead
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -30,69 +31,35 @@ class ClientLeft(Exception):
 class Exchange:
     """One request: `method`, `path` (raw, without query), `query` (raw), `headers` (raw pairs, names in lower case).
 
-    `named` are the headers by name, the last of several.
+    `named` are the headers by name, the last of several; the head with all of them may be other requests' as well.
     `declared_bytes` is the body's length where the head says it, else 0; `body_wanted` that somebody waits for it.
     """
 
-    __slots__ = (
-        "_body_error",
-        "_body_waiter",
-        "_chunked",
-        "_dropping",
-        "_finished",
-        "_http_1_0",
-        "_pieces",
-        "body_complete",
-        "body_wanted",
-        "bytes_out",
-        "connection",
-        "declared_bytes",
-        "head_sent",
-        "headers",
-        "keep_alive",
-        "left",
-        "method",
-        "named",
-        "on_left",
-        "path",
-        "query",
-        "received_bytes",
-        "stalled",
-    )
+    received_bytes = 0
+    body_complete = False
+    body_wanted = False
+    left = False
+    stalled = False
+    on_left: Callable[[], None] | None = None
+    head_sent = False
+    bytes_out = 0
+    _body_waiter: asyncio.Future[None] | None = None
+    _body_error: Exception | None = None
+    _dropping = False
+    _chunked = False
+    _finished = False
 
-    def __init__(
-        self,
-        connection: ClientConnection,
-        method: str,
-        target: str,
-        headers: RawHeaders,
-        *,
-        http_1_0: bool,
-        keep_alive: bool,
-    ) -> None:
+    def __init__(self, connection: ClientConnection, head: RequestHead, declared_bytes: int = 0) -> None:
         self.connection = connection
-        self.method = method
-        self.path, _, self.query = target.partition("?")
-        self.headers = headers
-        self.named = named = dict(headers)
-        self._http_1_0 = http_1_0
-        self.keep_alive = keep_alive
-        length = named.get(b"content-length")  # the parser refuses a second one
-        self.declared_bytes = int(length) if length else 0  # the parser accepts digits alone
-        self.received_bytes = 0
-        self.body_complete = False
-        self.body_wanted = False
+        self.head = head
+        self.method = head.method
+        self.path = head.path
+        self.query = head.query
+        self.headers = head.headers
+        self.named = head.named
+        self.keep_alive = head.keep_alive
+        self.declared_bytes = declared_bytes
         self._pieces: list[bytes] = []
-        self._body_waiter: asyncio.Future[None] | None = None
-        self._body_error: Exception | None = None
-        self._dropping = False
-        self.left = False
-        self.stalled = False
-        self.on_left: Callable[[], None] | None = None
-        self.head_sent = False
-        self.bytes_out = 0
-        self._chunked = False
-        self._finished = False
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, by its name in lower case."""
@@ -164,7 +131,7 @@ class Exchange:
 
     async def _body_moves(self) -> None:
         self._raise_body_error()
-        self._body_waiter = self.connection.new_waiter()
+        self._body_waiter = self.connection.loop.create_future()  # asking for the running loop costs a system call
         await self._body_waiter
         self._raise_body_error()
 
@@ -226,7 +193,7 @@ class Exchange:
         bodyless = (
             status in _BODYLESS
         )  # such an answer ends with its head: an end of chunks would be read as the next one
-        self._chunked = not self._http_1_0 and not bodyless
+        self._chunked = not self.head.http_1_0 and not bodyless
         if not self._chunked and not bodyless:
             self.keep_alive = False
         self._write(self._head(status, headers, b"transfer-encoding: chunked\r\n" if self._chunked else b""))
@@ -262,7 +229,7 @@ class Exchange:
     def cut(self) -> None:
         """Closes the connection without a clean end: a truncated upstream must look truncated to the client."""
         self.keep_alive = False
-        if self._http_1_0 and self.head_sent:
+        if self.head.http_1_0 and self.head_sent:
             self.connection.reset()  # where the end of the connection is the end of the body, nothing else tells
         else:
             self.connection.close_after_flush()

@@ -62,9 +62,11 @@ def request_headers(call: Call, endpoint: Endpoint, *, with_body: bool = True) -
     allowed = endpoint.allowed_headers
     headers = [pair for pair in call.exchange.headers if pair[0] in allowed]
     if with_body:
-        headers += [pair for pair in endpoint.defaults if pair[0] not in call.named]
+        headers += [pair for pair in endpoint.defaults if pair[0] not in call.exchange.named]
     else:
-        headers += [pair for pair in endpoint.defaults if pair[0] not in call.named and pair[0] != b"content-type"]
+        headers += [
+            pair for pair in endpoint.defaults if pair[0] not in call.exchange.named and pair[0] != b"content-type"
+        ]
     headers += endpoint.tail
     return headers
 

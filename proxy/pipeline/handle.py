@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
-from proxy.core.ids import new_call_id
+from proxy.core.ids import new_call_id, trace_id_of
 from proxy.pipeline.admit import rate_limit_headers, with_media_of
 from proxy.pipeline.allowed import with_models, within_reach
 from proxy.pipeline.alternatives import at_dearest
@@ -21,14 +21,17 @@ from proxy.pipeline.call import Call
 from proxy.pipeline.ended import CreditsExhausted
 from proxy.pipeline.exchange import ClientLeft
 from proxy.pipeline.obeyed import without_ignored
-from proxy.pipeline.read import by_name, read_head, read_tags, read_trace
+from proxy.pipeline.preamble import read_preamble
+from proxy.pipeline.read import refuse_websocket
 from proxy.pipeline.relay import relay
 from proxy.pipeline.reply import send_error
+from proxy.pipeline.request_head import KnownHeads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from proxy.accounts.authenticator import Authenticator
+    from proxy.accounts.caller import Caller
     from proxy.config import Config
     from proxy.core.clock import Clock
     from proxy.metrics import Metrics
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from proxy.pipeline.hold import Credits, Hold
     from proxy.pipeline.models import Models, Wanted
     from proxy.pipeline.paths import Paths, Target
+    from proxy.pipeline.preamble import Preamble
     from proxy.pipeline.route import Router
     from proxy.pipeline.upstream.exchange import Exchange as UpstreamExchange
     from proxy.providers.dialect import Ask
@@ -76,6 +80,7 @@ class Pipeline:
         self._metrics = metrics
         self._clock = clock
         self._health = health
+        self.heads = KnownHeads()
         self._own_paths: Mapping[str, Callable[[Exchange], Awaitable[None]]] = {
             "/healthz": health.healthz,
             "/readyz": health.readyz,
@@ -85,6 +90,7 @@ class Pipeline:
     def reroute(self, paths: Paths, router: Router, models: Models) -> None:
         """Takes up new routes and prices; calls in progress keep theirs."""
         self._paths, self.router, self._models = paths, router, models
+        self.heads.forget()
 
     def hang_in(
         self, own_paths: Mapping[str, Callable[[Exchange], Awaitable[None]]], refused: Callable[[Exchange, str], bool]
@@ -95,6 +101,7 @@ class Pipeline:
         """
         self._own_paths = {**self._own_paths, **own_paths}
         self._refused_elsewhere = refused
+        self.heads.forget()
 
     async def handle(self, exchange: Exchange) -> None:
         """Answers one request, whatever happens."""
@@ -133,27 +140,44 @@ class Pipeline:
             self._fail(exchange, error, call_id, limits)
 
     async def _list_models(self, exchange: Exchange, wanted: Wanted) -> None:
-        by_name(exchange)
-        credential = credential_of(exchange.headers, exchange.query if wanted.dialect in KEY_IN_QUERY else "")
-        caller = await self._authenticator.identify(credential)
-        if caller.reach is not None:
-            caller = await within_reach(caller, exchange, credential, self._authenticator)
+        refuse_websocket(exchange.named)
+        caller = await self._caller(exchange, self._key_digest(exchange, wanted.dialect))
         self._models.answer(exchange, wanted, caller, self._clock.now_ms())
+
+    def _key_digest(self, exchange: Exchange, dialect: str) -> str:
+        credential = credential_of(exchange.headers, exchange.query if dialect in KEY_IN_QUERY else "")
+        return self._authenticator.digest(credential)
+
+    async def _caller(self, exchange: Exchange, key_digest: str) -> Caller:
+        caller = await self._authenticator.caller_of(key_digest)
+        if caller.reach is not None:
+            caller = await within_reach(caller, exchange, self._authenticator)
+        return caller
+
+    async def _read_preamble(self, exchange: Exchange) -> Preamble:
+        """Of a head that is new here; once its key is known, it need not be read again."""
+        refuse_websocket(exchange.named)
+        paths, head = self._paths, exchange.head
+        target = paths.match(exchange)
+        key_digest = self._key_digest(exchange, target.operation.dialect)
+        await self._caller(exchange, key_digest)
+        preamble = head.preamble = read_preamble(exchange, target, key_digest)
+        if self._paths is paths:  # else a reload came in between: the next call finds out what the head means now
+            self.heads.keep(head)
+        return preamble
 
     async def _read_call(self, exchange: Exchange, call_id: str) -> Call:
         at_ms, started = self._clock.now_ms(), self._clock.monotonic()
-        named = by_name(exchange)
-        target = self._paths.match(exchange)
+        preamble = exchange.head.preamble or await self._read_preamble(exchange)
+        caller = self._authenticator.remembered(preamble.key_digest)
+        if caller is None or caller.reach is not None:
+            caller = await self._caller(exchange, preamble.key_digest)
+        target = preamble.target
         operation = target.operation
-        credential = credential_of(exchange.headers, exchange.query if operation.dialect in KEY_IN_QUERY else "")
-        caller = await self._authenticator.identify(credential)
-        if caller.reach is not None:
-            caller = await within_reach(caller, exchange, credential, self._authenticator)
-        trace_id, tags = read_trace(named, call_id), read_tags(named)
         body = await exchange.read_body(self._server.max_body_bytes, self._server.body_timeout_s)
-        ask = operation.read(body, read_head(exchange, target, named))
+        ask = operation.read(body, preamble.head)
         if caller.models is not None:
-            caller = await with_models(caller, operation, ask, credential, self._authenticator)
+            caller = await with_models(caller, operation, ask, self._authenticator)
         if ask.resources:
             keeper = await self._credits.resources.provider_of(caller.account_id, ask.resources, target.provider)
             target = replace(target, provider=keeper)
@@ -170,18 +194,16 @@ class Pipeline:
             at_ms=at_ms,
             started=started,
             exchange=exchange,
-            named=named,
             target=target,
             operation=operation,
-            credential=credential,
             caller=caller,
             body=body,
             ask=ask,
             candidates=candidates,
             route=route,
             tariff=tariff,
-            trace_id=trace_id,
-            tags=tags,
+            trace_id=preamble.trace_id or trace_id_of(call_id),
+            tags=preamble.tags,
         )
 
     def _at_dearest(self, candidates: Candidates, target: Target, ask: Ask, at_ms: int) -> Candidates:

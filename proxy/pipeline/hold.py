@@ -19,8 +19,15 @@ from proxy.core.errors import InvalidRequest, Unavailable
 from proxy.core.outcomes import UNKNOWN, Extended, Gone, Held, HoldRequest, Refused
 from proxy.pipeline.admit import hold_bound_microcredits, refusal, tokens_taken
 from proxy.pipeline.allowed import check_models, check_reach
-from proxy.pipeline.ended import CreditsExhausted, count_call, outcome_of
-from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record, output_so_far
+from proxy.pipeline.ended import CreditsExhausted, count_call, forget_trace, outcome_of
+from proxy.pipeline.receipt import (
+    basis_of,
+    checkpoint_record,
+    counted,
+    draft_record,
+    final_record,
+    output_so_far,
+)
 from proxy.pipeline.refine import refine
 from proxy.pipeline.resources import Resources, Unfinished
 from proxy.pipeline.strict import afford, limit_output
@@ -28,12 +35,12 @@ from proxy.pipeline.turnstile import Turnstile
 from proxy.providers.dialect import FREE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
     from types import TracebackType
 
     from proxy.accounts.authenticator import Authenticator
     from proxy.config import Credits as CreditsConfig
-    from proxy.core.outcomes import Ended, Standing
+    from proxy.core.outcomes import Ended, Stale, Standing, UnknownAccount
     from proxy.core.records import UsageRecord
     from proxy.ledger.ledger import Ledger
     from proxy.metrics import Metrics
@@ -49,7 +56,7 @@ _FIRST_ERROR_STATUS = 400
 _STALE_ROUNDS = 3
 _RENEWED_AT_ONCE = 64
 # Clients that are cut off together leave calls that want counting, up to half a millisecond each.
-_BAD_ENDS_A_TURN = 16
+_BAD_ENDS_A_TURN = 4
 # The first checkpoint: until then a call whose worker dies is free. One more script for calls that take longer.
 _FIRST_NOTE_S = 0.5
 # How far output may seem to be above its limit before the hold grows: a token of blanks has many bytes.
@@ -145,26 +152,28 @@ class Hold:
 
     async def __aenter__(self) -> Self:
         """Holds, or raises what the refusal means: 402, 429, 503."""
-        call = self.call
-        if call.operation.billing == FREE:
-            held = await self._admit(0)
-        else:
+        call, tokens = self.call, 0
+        if call.operation.billing != FREE:
             if self._credits.strict:
                 self.token_limit = limit_output(call)
-            self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
-            held = await self._admit(tokens_taken(call.ask, len(call.body), call.tariff))
+            tokens = self._bound()
+        answer = await self._ask(tokens)
+        held = answer if isinstance(answer, Held) else await self._insist(answer, tokens)
         self.standings = held.standings
         self._renewed_at = monotonic()
         self._credits.open[call.call_id] = self
         return self
 
     async def __aexit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+        self, _kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Settles or releases; an error goes on after it."""
         if error is not None:
+            del trace
+            forget_trace(error)
             await self._credits.ends.pass_through()
-        await self.settle(error)
+        if not self._ended:
+            await self.settle(error)
 
     async def settle(self, error: BaseException | None = None) -> None:
         """Ends the hold with what the call cost; a second time changes nothing.
@@ -174,37 +183,52 @@ class Hold:
         if self._ended:
             return
         self._ended = True
-        call = self.call
-        self._credits.open.pop(call.call_id, None)
+        call, credits_ = self.call, self._credits
+        credits_.open.pop(call.call_id, None)
         call.outcome = outcome_of(call, error)
         if call.meter is not None and call.meter.resource is not None and await self._left_open(call.meter):
             return
-        record = await final_record(self._draft, call, self.amount, self._credits.counter)
+        basis = basis_of(call)
+        count = await counted(call, credits_.counter) if basis == records.COUNTED else None
+        record = final_record(self._draft, call, self.amount, basis, count)
         try:
-            ended = await self._end(record)
-        except InvalidRequest:  # more than the account can ever have spent: the hold is what it can pay
-            record.settlement_basis, record.charge_microcredits = records.HOLD, self.amount
-            ended = await self._end(record)
+            ended: Ended | None = await self._end(record)
+        except (InvalidRequest, Unavailable) as failure:
+            ended = await self._end_otherwise(record, failure)
         self.charge = record.charge_microcredits
-        self.balance = None if ended is None else ended.posted_microcredits
-        count_call(self._credits.metrics, call, record, self.amount, error)
+        if ended is not None and ended.state == UNKNOWN and record.settlement_basis != records.NONE:
+            await self._spool(record, "Redis was rebuilt meanwhile")
+        elif ended is not None:
+            self.balance = ended.posted_microcredits
+        count_call(credits_.metrics, call, record, self.amount, error)
 
-    async def _end(self, record: UsageRecord) -> Ended | None:
-        """Hands the record to the ledger; to the spool where Redis is away or has lost the hold (then None)."""
-        ledger, payload = self._credits.ledger, _encode(record)
-        charge, tokens = record.charge_microcredits, record.input_tokens + record.output_tokens
-        try:
-            if record.settlement_basis == records.NONE:
-                return await ledger.release(record.account_id, record.call_id, payload)
-            ended = await ledger.settle(record.account_id, record.call_id, charge, tokens, payload)
-            if ended.state != UNKNOWN:
-                return ended
-            why = "Redis was rebuilt meanwhile"
-        except Unavailable as error:
-            why = error.code
-        log.warning("call %s: its settlement goes to the spool: %s", record.call_id, why)
-        await self._credits.spool.put(record.account_id, record.call_id, charge, tokens, payload)
+    def _end(self, record: UsageRecord) -> Awaitable[Ended]:
+        """Hands the record to the ledger."""
+        ledger, account_id, call_id = self._credits.ledger, record.account_id, record.call_id
+        if record.settlement_basis == records.NONE:
+            return ledger.release(account_id, call_id, _encode(record))
+        tokens = record.input_tokens + record.output_tokens
+        return ledger.settle(account_id, call_id, record.charge_microcredits, tokens, _encode(record))
+
+    async def _end_otherwise(self, record: UsageRecord, failure: InvalidRequest | Unavailable) -> Ended | None:
+        """Where the ledger cannot take the record as it is, or not now; None where it went to the spool."""
+        if isinstance(
+            failure, InvalidRequest
+        ):  # more than the account can ever have spent: the hold is what it can pay
+            record.settlement_basis, record.charge_microcredits = records.HOLD, self.amount
+            try:
+                return await self._end(record)
+            except Unavailable as error:
+                failure = error
+        await self._spool(record, failure.code)
         return None
+
+    async def _spool(self, record: UsageRecord, why: str) -> None:
+        """Keeps a settlement where Redis is away or has lost the hold."""
+        log.warning("call %s: its settlement goes to the spool: %s", record.call_id, why)
+        tokens = record.input_tokens + record.output_tokens
+        charge, payload = record.charge_microcredits, _encode(record)
+        await self._credits.spool.put(record.account_id, record.call_id, charge, tokens, payload)
 
     async def keep(self, resource: str) -> None:
         """Notes whose a stored answer is, before the client reads its id; a second time does nothing."""
@@ -304,40 +328,49 @@ class Hold:
         self.amount = extended.amount_microcredits
         return extended
 
-    async def _admit(self, tokens: int) -> Held:
-        """Asks the ledger; a worker whose picture of the key is old (revoked, new limits) looks again and asks once more."""
+    def _bound(self) -> int:
+        """Makes `amount` the most that the call can cost; the tokens that it takes of a limit."""
         call = self.call
-        for _ in range(_STALE_ROUNDS):
-            self._draft = draft_record(call, self.amount)
-            answer = await self._credits.ledger.hold(
-                HoldRequest(
-                    account_id=call.caller.account_id,
-                    call_id=call.call_id,
-                    amount_microcredits=self.amount,
-                    tokens=tokens,
-                    lease_ms=self._credits.config.lease_s * 1000,
-                    limits=call.caller.limits_for(call.ask.model),
-                    version=call.caller.version,
-                    draft=_encode(self._draft),
-                )
-            )
-            if isinstance(answer, Held):
-                return answer
-            if isinstance(answer, Refused):
-                if self._credits.strict and (limit := afford(call, answer)) is not None:
-                    self.token_limit = limit
-                    self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
-                    tokens = tokens_taken(call.ask, len(call.body), call.tariff)
-                    continue
-                if not self._credits.strict and await refine(call, answer, self._credits.counter):
-                    self.amount = hold_bound_microcredits(call.ask, len(call.body), call.tariff)
-                    tokens = tokens_taken(call.ask, len(call.body), call.tariff)
-                    continue
-                self.standings = answer.standings
-                raise refusal(answer)
-            # Stale, or an account that the ledger does not know yet: SQL has the last word, and repairs the ledger's.
-            self._credits.authenticator.forget(call.caller)
-            call.caller = await self._credits.authenticator.identify(call.credential)
-            check_reach(call.caller, call.exchange)
-            check_models(call.caller, call.operation, call.ask)
-        raise Unavailable
+        size = len(call.body)
+        self.amount = hold_bound_microcredits(call.ask, size, call.tariff)
+        return tokens_taken(call.ask, size, call.tariff)
+
+    def _ask(self, tokens: int) -> Awaitable[Held | Refused | Stale | UnknownAccount]:
+        """Asks the ledger, with a new draft of the record."""
+        call, credits_ = self.call, self._credits
+        caller = call.caller
+        draft = self._draft = draft_record(call, self.amount)
+        limits = caller.limits_for(call.ask.model)
+        lease_ms = credits_.config.lease_s * 1000
+        account_id, call_id = caller.account_id, call.call_id
+        return credits_.ledger.hold(
+            HoldRequest(account_id, call_id, self.amount, tokens, lease_ms, limits, caller.version, _encode(draft))
+        )
+
+    async def _insist(self, answer: Held | Refused | Stale | UnknownAccount, tokens: int) -> Held:
+        """Asks again after another answer, where that makes sense; raises what a refusal means."""
+        asked = 1
+        while not isinstance(answer, Held):
+            tokens = await self._look_again(answer, tokens)
+            if asked == _STALE_ROUNDS:
+                raise Unavailable
+            answer, asked = await self._ask(tokens), asked + 1
+        return answer
+
+    async def _look_again(self, answer: Refused | Stale | UnknownAccount, tokens: int) -> int:
+        """The tokens to ask for once more: with a smaller bound, or as a key that has changed (revoked, new limits)."""
+        call, credits_ = self.call, self._credits
+        if isinstance(answer, Refused):
+            if credits_.strict and (limit := afford(call, answer)) is not None:
+                self.token_limit = limit
+                return self._bound()
+            if not credits_.strict and await refine(call, answer, credits_.counter):
+                return self._bound()
+            self.standings = answer.standings
+            raise refusal(answer)
+        # Stale, or an account that the ledger does not know yet: SQL has the last word, and repairs the ledger's.
+        credits_.authenticator.forget(call.caller)
+        call.caller = await credits_.authenticator.caller_of(call.caller.digest)
+        check_reach(call.caller, call.exchange)
+        check_models(call.caller, call.operation, call.ask)
+        return tokens

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 from proxy.core.errors import InvalidRequest, UpgradeRefused
-from proxy.core.ids import trace_id_of
 from proxy.providers.dialect import JSON, NO_HEAD, Head
 
 if TYPE_CHECKING:
@@ -24,15 +23,10 @@ _MAX_TAGS = 16
 _MAX_TAG_BYTES = 4096
 
 
-def by_name(exchange: Exchange) -> dict[bytes, bytes]:
-    """The headers by name: one pass, instead of a search for each that is read. Raises UpgradeRefused.
-
-    The last of several holds; the parser refuses a second one of those that say how a body is read.
-    """
-    named = exchange.named
+def refuse_websocket(named: Mapping[bytes, bytes]) -> None:
+    """Raises UpgradeRefused for a request that wants to become a WebSocket."""
     if b"upgrade" in named and b"websocket" in named[b"upgrade"].lower():
         raise UpgradeRefused
-    return named
 
 
 def read_head(exchange: Exchange, target: Target, named: Mapping[bytes, bytes]) -> Head:
@@ -50,13 +44,11 @@ def read_head(exchange: Exchange, target: Target, named: Mapping[bytes, bytes]) 
     return Head(target.params, exchange.query, content_type)
 
 
-def read_trace(named: Mapping[bytes, bytes], call_id: str) -> str:
-    """The W3C trace id of `traceparent`, else one of the call's own. https://www.w3.org/TR/trace-context/"""
+def read_trace(named: Mapping[bytes, bytes]) -> str | None:
+    """The W3C trace id of `traceparent`, None where there is none. https://www.w3.org/TR/trace-context/"""
     header = named.get(b"traceparent")
     match = _TRACEPARENT.fullmatch(header) if header else None
-    if match is None or match[1] == b"0" * 32:
-        return trace_id_of(call_id)
-    return match[1].decode()
+    return None if match is None or match[1] == b"0" * 32 else match[1].decode()
 
 
 def read_tags(named: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -35,16 +35,18 @@ _FIRST_ERROR_STATUS = 400
 
 def draft_record(call: Call, hold_microcredits: int) -> UsageRecord:
     """What is known when the call is held: abandoned, and free until a checkpoint says otherwise."""
+    caller, ask = call.caller, call.ask
+    # The eight that every record has, in their order: half of what they cost by name.
     return CallRecord(
-        call_id=call.call_id,
-        at=call.at_ms,
-        account_id=call.caller.account_id,
-        key_id=call.caller.key_id,
-        provider=call.route.endpoint.provider,
-        model=call.ask.model,
-        dialect=call.operation.dialect,
-        path=call.exchange.path,
-        stream=call.ask.stream,
+        call.call_id,
+        call.at_ms,
+        caller.account_id,
+        caller.key_id,
+        call.route.endpoint.provider,
+        ask.model,
+        call.operation.dialect,
+        call.exchange.path,
+        stream=ask.stream,
         status=call.status,
         hold_microcredits=hold_microcredits,
         price_version=call.tariff.price.version,
@@ -71,37 +73,44 @@ def checkpoint_record(call: Call, hold_microcredits: int) -> UsageRecord:
     return record
 
 
-async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, counter: TokenCounter) -> UsageRecord:
-    """The record of a call that has ended with `call.outcome`, its charge included: `record` is its draft, filled in."""
-    record.status, record.attempts, record.hold_microcredits = call.status, call.attempts, hold_microcredits
-    if call.ask.others:
-        call.tariff = settled_tariff(call)
-    # The provider that answered, which another may have been tried before.
-    record.provider, record.price_version = call.route.endpoint.provider, call.tariff.price.version
-    meter = call.meter
-    record.outcome = call.outcome or records.UPSTREAM_FAILED
-    reported = _reported(meter)
+def basis_of(call: Call) -> str:
+    """What the charge of a call rests on that has ended with `call.outcome`; where that is a count, `counted` makes it."""
+    outcome, meter = call.outcome or records.UPSTREAM_FAILED, call.meter
+    reported = None if meter is None else _reported(meter)
     if (
-        record.outcome == records.COMPLETED
+        outcome == records.COMPLETED
         and reported is not None
         and meter is not None
         and meter.flag is None
         and call.operation.billing != FREE
     ):
-        basis = records.REPORTED  # nearly every call; what `settlement_basis` says to these facts
-    else:
-        basis = settlement_basis(_facts(call, record.outcome, reported))
+        return records.REPORTED  # nearly every call; what `settlement_basis` says to these facts
+    return settlement_basis(_facts(call, outcome, reported))
+
+
+def final_record(
+    record: UsageRecord, call: Call, hold_microcredits: int, basis: str, count: Usage | None = None
+) -> UsageRecord:
+    """The record of a call that has ended with `call.outcome`, its charge included: `record` is its draft, filled in.
+
+    `basis` is that of `basis_of`, `count` what was counted where it says so.
+    """
+    meter = call.meter
+    record.status, record.attempts, record.hold_microcredits = call.status, call.attempts, hold_microcredits
+    if call.ask.others:
+        call.tariff = settled_tariff(call)
+    # The provider that answered, which another may have been tried before.
+    record.provider, record.price_version = call.route.endpoint.provider, call.tariff.price.version
+    record.outcome = call.outcome or records.UPSTREAM_FAILED
     record.settlement_basis = basis
     try:
-        if basis in _WITH_FIGURES and reported is not None:
-            served_tier = None if meter is None else meter.service_tier
-            price_usage(record, call.tariff, reported, call.ask.service_tier, served_tier)
-        elif basis == records.COUNTED:
-            counted = await _counted(call, counter)
-            if counted.total_tokens:
-                _price(record, call, counted)
+        if count is not None:
+            if count.total_tokens:
+                _price(record, call, count)
             else:  # sounds, images: nothing in them can be counted, and they are not free for that
                 basis = records.HOLD
+        elif basis in _WITH_FIGURES and meter is not None and (reported := _reported(meter)) is not None:
+            price_usage(record, call.tariff, reported, call.ask.service_tier, meter.service_tier)
     except Unpriced as error:  # never at nothing: the hold is what the call may cost
         basis = records.HOLD
         if meter is not None:
@@ -116,6 +125,18 @@ async def final_record(record: UsageRecord, call: Call, hold_microcredits: int, 
     if call.first_byte_at is not None:
         record.time_to_first_byte_ms = round((call.first_byte_at - call.started) * 1000)
     return record
+
+
+async def counted(call: Call, counter: TokenCounter) -> Usage:
+    """The prompt and the relayed output counted by tiktoken, off the event loop; one side may be reported."""
+    meter, model = call.meter, call.route.own_model or call.ask.model
+    partial = meter.partial if meter else None
+    input_tokens = output_tokens = 0
+    if partial is None or not partial.input_tokens:
+        input_tokens = await count_input(counter, call.operation, call.body, model)
+    if meter is not None and (meter.output_bytes or meter.output_calls):
+        output_tokens = await count_output(counter, meter, model)
+    return counted_usage(partial, input_tokens, output_tokens)
 
 
 def output_so_far(meter: Meter) -> int:
@@ -156,20 +177,6 @@ def _facts(call: Call, outcome: str, reported: Usage | None) -> Facts:
     )
 
 
-def _reported(meter: Meter | None) -> Usage | None:
+def _reported(meter: Meter) -> Usage | None:
     """The provider's usage; of a stream that ended in its error event, what it had reported until then."""
-    if meter is None:
-        return None
     return meter.usage or (meter.partial if meter.error else None)
-
-
-async def _counted(call: Call, counter: TokenCounter) -> Usage:
-    """The prompt and the relayed output counted by tiktoken, off the event loop; one side may be reported."""
-    meter, model = call.meter, call.route.own_model or call.ask.model
-    partial = meter.partial if meter else None
-    input_tokens = output_tokens = 0
-    if partial is None or not partial.input_tokens:
-        input_tokens = await count_input(counter, call.operation, call.body, model)
-    if meter is not None and (meter.output_bytes or meter.output_calls):
-        output_tokens = await count_output(counter, meter, model)
-    return counted_usage(partial, input_tokens, output_tokens)

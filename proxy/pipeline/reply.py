@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 _JSON = (b"content-type", b"application/json")
 _UNAVAILABLE_RETRY_MS = 1000
 
+_NOT_HTTP = (
+    b'{"error":{"message":"The HTTP request could not be read.","type":"invalid_request_error","param":null,'
+    b'"code":"bad_http_request"}}'
+)
+BAD_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nx-should-retry: false\r\n"
+    b"connection: close\r\ncontent-length: %d\r\n\r\n%b"
+) % (len(_NOT_HTTP), _NOT_HTTP)
+"""The whole answer to what is no request at all, in whatever dialect it was meant."""
+
 
 def send_error(exchange: Exchange, error: FareboxError, dialect: str, call_id: str, limits: RawHeaders) -> None:
     """Sends an error as the dialect's SDKs expect it. Raises ClientLeft."""

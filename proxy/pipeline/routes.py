@@ -20,8 +20,10 @@ from proxy.pipeline.parting import Parting, parting_of
 from proxy.pipeline.paths import Paths
 from proxy.pipeline.route import Router, base_path, base_paths
 from proxy.pipeline.signers import signer_for
+from proxy.pipeline.turnstile import Turnstile
 from proxy.pipeline.upstream.client import UpstreamClient
 from proxy.pipeline.upstream.dialer import client_tls
+from proxy.pipeline.upstream.exchange import STEPS_A_TURN
 from proxy.pipeline.upstream.settings import ForwardProxy, Origin, PoolLimits, Timeouts
 from proxy.providers.registry import (
     OPERATIONS,
@@ -163,6 +165,7 @@ def make_endpoints(config: Config, tls: Mapping[str | None, ssl.SSLContext] | No
     """Every provider in every dialect that it speaks, with each of its keys; one connection pool for each address."""
     endpoints: list[Endpoint] = []
     tls = _tls_by_file(config) if tls is None else tls
+    steps = Turnstile(STEPS_A_TURN)
     upstream = config.upstream
     rules = RestRules(upstream.rest_after_failures, upstream.rest_s, upstream.longest_rest_s)
     for name, provider in config.providers.items():
@@ -170,7 +173,7 @@ def make_endpoints(config: Config, tls: Mapping[str | None, ssl.SSLContext] | No
         for dialect, url in provider.endpoints().items():
             origin = Origin.parse(url)
             if origin not in clients:
-                clients[origin] = _upstream_client(config, provider, origin, tls)
+                clients[origin] = _upstream_client(config, provider, origin, tls, steps)
             endpoints += _endpoints_of(
                 name, provider, dialect, clients[origin], rules, parting=parting_of(config, provider.on_client_left)
             )
@@ -217,7 +220,7 @@ def _tls_by_file(config: Config) -> dict[str | None, ssl.SSLContext]:
 
 
 def _upstream_client(
-    config: Config, provider: Provider, origin: Origin, tls: Mapping[str | None, ssl.SSLContext]
+    config: Config, provider: Provider, origin: Origin, tls: Mapping[str | None, ssl.SSLContext], steps: Turnstile
 ) -> UpstreamClient:
     general = config.upstream
 
@@ -235,9 +238,8 @@ def _upstream_client(
     )
     context = tls[provider.ca_file] if origin.tls else None
     way = general.proxy if provider.proxy is None else provider.proxy
-    return UpstreamClient(
-        origin, timeouts=timeouts, limits=limits, tls=context, proxy=ForwardProxy.parse(way) if way else None
-    )
+    proxy = ForwardProxy.parse(way) if way else None
+    return UpstreamClient(origin, timeouts=timeouts, limits=limits, tls=context, proxy=proxy, steps=steps)
 
 
 def default_limits(config: Config) -> dict[str, int]:

@@ -119,11 +119,10 @@ class InvokeStream(Invoke):
 class InvokeMeter(PlainMeter):
     """A plain answer, in a vendor's format."""
 
-    __slots__ = ("_ask", "_counts")
+    __slots__ = ("_counts",)
 
     def __init__(self, ask: Ask) -> None:
-        super().__init__()
-        self._ask = ask
+        super().__init__(ask)
         self._counts: tuple[bytes | None, bytes | None] = (None, None)
 
     def read_head(self, headers: Iterable[tuple[bytes, bytes]]) -> None:

@@ -66,6 +66,9 @@ class Ask(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     others: tuple[str, ...] = ()
 
 
+NO_ASK = Ask(model="")
+
+
 class Meter(Protocol):
     """Turns the bytes of one answer into usage while they pass."""
 

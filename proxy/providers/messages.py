@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import msgspec
 
 from proxy.core.errors import InvalidRequest
-from proxy.providers.reading import is_array
 
 
-def read_messages(members: Mapping[str, msgspec.Raw]) -> msgspec.Raw:
-    """The array of messages, undecoded; raises InvalidRequest where there is none."""
-    messages = members.get("messages")
-    if messages is None or not is_array(messages):
+def read_messages(members: Mapping[str, msgspec.Raw]) -> bytes:
+    """The array of messages as it was written; raises InvalidRequest where there is none."""
+    raw = members.get("messages")
+    messages = b"" if raw is None else bytes(raw)
+    if messages[:1] != b"[":
         raise InvalidRequest("`messages` must be an array.", param="messages")
     return messages

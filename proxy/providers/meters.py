@@ -7,6 +7,7 @@ dialect says Farebox asked for itself. Memory is bounded in both shapes.
 from collections.abc import Iterable
 
 from proxy.core.usage import Usage
+from proxy.providers.dialect import NO_ASK, Ask
 from proxy.providers.sse import CR, LF, Splitter, data_of
 from proxy.providers.tally import Tally
 from proxy.providers.usage_reading import UNREADABLE
@@ -79,11 +80,13 @@ class BaseMeter:
 class PlainMeter(BaseMeter):
     """An answer that is one JSON document: nothing is changed, the usage is read at the end."""
 
-    __slots__ = ("_document", "_size")
+    __slots__ = ("_ask", "_document", "_size")
 
-    def __init__(self) -> None:
+    def __init__(self, ask: Ask = NO_ASK) -> None:
+        """`ask` is what was asked for, where that says how to read the answer."""
         super().__init__()
-        self._document = bytearray()
+        self._ask = ask
+        self._document: bytearray | None = None
         self._size = 0
 
     @property
@@ -98,10 +101,12 @@ class PlainMeter(BaseMeter):
     def feed(self, piece: bytes) -> bytes:
         """Keep the piece for the end; relay it as it is."""
         self._size += len(piece)
-        if self._size <= MAX_PLAIN_BYTES:
-            self._document += piece
+        if self._size > MAX_PLAIN_BYTES:
+            self._document = None
+        elif self._document is None:
+            self._document = bytearray(piece)
         else:
-            self._document = bytearray()
+            self._document += piece
         return piece
 
     def finish(self) -> bytes:
@@ -114,7 +119,7 @@ class PlainMeter(BaseMeter):
                 self._read(self._document)
             except UNREADABLE:
                 self._give_up()
-            self._document = bytearray()
+            self._document = None
         return b""
 
     def _read(self, document: bytearray) -> None:

@@ -11,9 +11,9 @@ from contextlib import suppress
 
 import msgspec
 
-from proxy.core.errors import InvalidRequest
 from proxy.core.usage import Usage
 from proxy.providers.dialect import BILLED, NO_HEAD, Ask, Head, Meter, Path, is_sse
+from proxy.providers.messages import read_messages
 from proxy.providers.meters import PlainMeter, StreamMeter
 from proxy.providers.openai_events import Answer, Chunk, Elsewhere, Figures, Named, StreamChoice, read_text
 from proxy.providers.openai_request import (
@@ -27,7 +27,7 @@ from proxy.providers.openai_request import (
 )
 from proxy.providers.openai_usage import OTHER_TOOLS, Reading, read_raw_usage, read_usage
 from proxy.providers.prompts import count_media, texts_of
-from proxy.providers.reading import is_array, outline, read_count, read_switch, with_model
+from proxy.providers.reading import outline, read_count, read_switch, with_model
 from proxy.providers.rows import Names
 from proxy.providers.token_limits import with_named_limit
 from proxy.providers.usage_reading import UNREADABLE, is_given
@@ -66,9 +66,7 @@ class ChatCompletions:
     def read(self, body: bytes, head: Head = NO_HEAD) -> Ask:
         """What the request asks for; of two output limits the larger counts."""
         members = outline(body, METERED)
-        messages = members.get("messages")
-        if messages is None or not is_array(messages):
-            raise InvalidRequest("`messages` must be an array.", param="messages")
+        messages = read_messages(members)
         model = model_of(members, head)
         searches = members.get("web_search_options")
         # What most requests do not have is not asked for: a call for each member would be a tenth of the reading.
@@ -114,11 +112,7 @@ def _with_units(reading: Reading, ask: Ask) -> Reading:
 class _Document(PlainMeter):
     """A plain answer."""
 
-    __slots__ = ("_ask",)
-
-    def __init__(self, ask: Ask) -> None:
-        super().__init__()
-        self._ask = ask
+    __slots__ = ()
 
     def _read(self, document: bytearray) -> None:
         try:

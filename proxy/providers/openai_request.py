@@ -95,7 +95,11 @@ def read_output_limit(members: dict[str, msgspec.Raw]) -> int | None:
         limit = read_count(members, name, -2 if lone else 0, MAX_OUTPUT_LIMIT)
         if limit is None:
             continue
-        largest, alone, endless = max(largest, limit), alone and lone, endless or limit < 0
+        alone = alone and lone
+        if limit < 0:
+            endless = True
+        elif limit > largest:
+            largest = limit
     return None if endless or largest < 0 or (alone and largest < _LEAST_LONE_LIMIT) else largest
 
 

@@ -69,11 +69,11 @@ _decode_parts = msgspec.json.Decoder(list[_Part]).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
-def count_media(messages: msgspec.Raw) -> int:
-    """How many parts of the messages are media; raises InvalidRequest where messages or parts cannot be told apart."""
+def count_media(messages: bytes) -> int:
+    """How many parts of an array of messages are media; raises InvalidRequest where messages or parts cannot be told apart."""
     try:
-        has_parts = bytes(messages).find(b"[", 1) >= 0
-        if not has_parts and memoryview(messages).nbytes > _LARGE_BYTES:
+        has_parts = messages.rfind(b"[") > 0
+        if not has_parts and len(messages) > _LARGE_BYTES:
             return 0  # a second pass over a large prompt would find nothing
         decoded = _decode_messages(messages)
         if not has_parts:

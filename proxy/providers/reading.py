@@ -14,12 +14,16 @@ import msgspec
 
 from proxy.core.errors import InvalidRequest
 from proxy.providers.shortening import shortened
+from proxy.providers.usage_reading import UNREADABLE
 
 # Above any model's limit; what is larger is a mistake or an attack, and would only be refused as unaffordable.
 MAX_OUTPUT_LIMIT = 10_000_000
 MAX_MODEL_CHARS = 256
 MAX_OTHERS = 16
 _LARGE_BYTES = 64 * 1024
+# One byte is looked for by its number: looked for as bytes (`b"\\" in body`), Python first fails to read those as a number.
+_NUL = 0x00
+_BACKSLASH = 0x5C
 _OPENING_BRACKET = 0x5B
 
 T = TypeVar("T")
@@ -28,7 +32,8 @@ _STRING = msgspec.json.Decoder(str)
 _SWITCH: msgspec.json.Decoder[bool | None] = msgspec.json.Decoder(bool | None)
 _INTEGER: msgspec.json.Decoder[int | None] = msgspec.json.Decoder(int | None)
 _decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_encode = msgspec.json.Encoder().encode
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _ESCAPED_ASCII = re.compile(rb"\\u00[4-7]")
 
 
@@ -58,7 +63,7 @@ def _members(body: bytes, metered: Iterable[str]) -> dict[str, msgspec.Raw]:
     except (msgspec.DecodeError, UnicodeDecodeError):  # lone surrogates too, also in members that are only skipped
         raise InvalidRequest("The request body is not valid JSON.") from None
     # One byte is looked for ten times faster than a word, and most large prompts have no escape at all.
-    if b"\\" in body and b"\\u0000" in body and _NUL.search(body):
+    if _BACKSLASH in body and b"\\u0000" in body and _ESCAPED_NUL.search(body):
         raise InvalidRequest("The request body contains an escaped NUL character.")
     _require_unambiguous(body, members, frozenset(metered))
     return members
@@ -68,7 +73,7 @@ def decode(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], param: str, messa
     """One member, typed by the decoder; raises InvalidRequest with `message`."""
     try:
         return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise InvalidRequest(message, param=param) from None
 
 
@@ -117,11 +122,17 @@ def read_count(members: dict[str, msgspec.Raw], name: str, least: int, most: int
     raw = members.get(name)
     if raw is None:
         return None
-    message = f"`{name}` must be an integer from {least} to {most}."
-    value = decode(raw, _INTEGER, name, message)
+    try:
+        value = _INTEGER.decode(raw)
+    except UNREADABLE:
+        raise _no_count(name, least, most) from None
     if value is not None and not least <= value <= most:
-        raise InvalidRequest(message, param=name)
+        raise _no_count(name, least, most)
     return value
+
+
+def _no_count(name: str, least: int, most: int) -> InvalidRequest:
+    return InvalidRequest(f"`{name}` must be an integer from {least} to {most}.", param=name)
 
 
 def is_array(raw: msgspec.Raw) -> bool:
@@ -130,7 +141,7 @@ def is_array(raw: msgspec.Raw) -> bool:
 
 
 def _require_text(body: bytes) -> None:
-    if b"\0" in body:
+    if _NUL in body:
         raise InvalidRequest("The request body contains a NUL byte.")
     if not body.isascii():
         try:
@@ -141,15 +152,16 @@ def _require_text(body: bytes) -> None:
 
 def _require_unambiguous(body: bytes, members: dict[str, msgspec.Raw], metered: frozenset[str]) -> None:
     """Every metered member is spelled plainly, and once. Some providers ignore case; the last or the first of two may win."""
-    names = "".join(members)
-    if names != names.casefold():
-        for name in members.keys() - metered:
-            if name.casefold() in metered:
-                raise InvalidRequest(f"Spell this member `{name.casefold()}`.", param=name[:64])
-    # Official SDKs write JSON without spaces. Then a second member of the same name shows in the length, without a search:
-    # two quotes, a colon and a comma each, two braces, one comma less.
-    written = sum([memoryview(raw).nbytes for raw in members.values()])
-    if len(body) == written + len(names) + 4 * len(members) + 1:
+    for name in members:
+        if name not in metered and name.casefold() in metered:
+            raise InvalidRequest(f"Spell this member `{name.casefold()}`.", param=name[:64])
+    # Official SDKs write JSON without spaces: written anew, the members are the same bytes again, unless one was there twice.
+    # Of a large body the length tells, without a copy: two quotes, a colon and a comma each, two braces, one comma less.
+    if len(body) < _LARGE_BYTES:
+        once = _encode(members) == body
+    else:
+        once = len(body) == sum(memoryview(raw).nbytes + len(name) + 4 for name, raw in members.items()) + 1
+    if once:
         return
     for name in metered & members.keys():
         quoted = b'"%b"' % name.encode()

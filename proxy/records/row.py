@@ -26,5 +26,5 @@ if TYPE_CHECKING:
     CallRecord = UsageRecord
 else:
     CallRecord = msgspec.defstruct(
-        "CallRecord", [_field(one) for one in dataclasses.fields(UsageRecord)], kw_only=True, omit_defaults=True
+        "CallRecord", [_field(one) for one in dataclasses.fields(UsageRecord)], omit_defaults=True
     )

@@ -11,15 +11,15 @@ from urllib.parse import unquote
 from httptools import HttpParserError, HttpRequestParser, HttpResponseParser
 
 from proxy.core.errors import FareboxError
-from proxy.core.ids import new_call_id
 from proxy.pipeline import client as client_side
 from proxy.pipeline.authenticate import credential_of
 from proxy.pipeline.client import ClientConnection
 from proxy.pipeline.exchange import ClientLeft, Exchange
 from proxy.pipeline.forward import request_headers, target_for
 from proxy.pipeline.paths import Paths, Target, fill
-from proxy.pipeline.read import by_name, read_head, read_tags, read_trace
+from proxy.pipeline.read import read_head, read_tags, read_trace, refuse_websocket
 from proxy.pipeline.relay import _read_head
+from proxy.pipeline.request_head import KnownHeads, RequestHead
 from proxy.pipeline.upstream.answer import MAX_HEADERS, MAX_OVERHEAD, AnswerReader
 from proxy.pipeline.upstream.errors import BadAnswer
 from proxy.pipeline.upstream.request import Heads
@@ -178,15 +178,14 @@ def headers_out(data: bytes) -> None:
 
 def _filtered(exchange: Any, endpoint: Any, body_bytes: int) -> None:
     try:
-        named = by_name(exchange)
-        read_tags(named)
+        refuse_websocket(exchange.named)
+        read_tags(exchange.named)
         credential_of(exchange.headers, exchange.query)
     except FareboxError as error:
         assert 400 <= error.status < 500
         assert _THEIR_KEY.decode() not in error.message
-    named = dict(exchange.headers)
-    assert len(read_trace(named, new_call_id())) == 32
-    call: Any = SimpleNamespace(exchange=exchange, named=named, target=SimpleNamespace(suffix="/x", raw={}, params={}))
+    assert len(read_trace(exchange.named) or "0" * 32) == 32
+    call: Any = SimpleNamespace(exchange=exchange, target=SimpleNamespace(suffix="/x", raw={}, params={}))
     headers = request_headers(call, endpoint, with_body=bool(body_bytes))
     target = target_for(call, SimpleNamespace(endpoint=endpoint, own_model=None))  # type: ignore[arg-type]
     try:
@@ -309,7 +308,7 @@ def _passed_on(received: _Received) -> None:
     headers, content_type, coding = _read_head(received)  # type: ignore[arg-type]
     assert content_type == content_type.lower()
     assert coding == coding.lower()
-    exchange = Exchange(Connection(), "POST", "/x", [], http_1_0=False, keep_alive=True)  # type: ignore[arg-type]
+    exchange = Exchange(Connection(), RequestHead("POST", "/x", []))  # type: ignore[arg-type]
     body = b"".join(received.pieces)
     exchange.answer(received.status, headers, body)
     seen = _Seen()
@@ -341,6 +340,11 @@ class _Transport:
     def __init__(self) -> None:
         self.wire = bytearray()
         self.closed = False
+        self.protocol: asyncio.BufferedProtocol | None = None
+
+    def set_protocol(self, protocol: asyncio.BufferedProtocol) -> None:
+        """Who is given what comes from now on."""
+        self.protocol = protocol
 
     def set_write_buffer_limits(self, high: int) -> None: ...
     def pause_reading(self) -> None: ...
@@ -359,16 +363,19 @@ class _Transport:
     abort = close
 
 
-def _in_reads(connection: ClientConnection, pieces: Iterable[bytes]) -> Iterator[int]:
-    """Puts piece after piece where the connection wants its reads, and says how much of it came."""
+def _reads(transport: _Transport, pieces: Iterable[bytes]) -> Iterator[None]:
+    """Puts piece after piece where whoever reads wants it, and stops after each read."""
     for piece in pieces:
         rest = memoryview(piece)
         while rest:
-            place = connection.get_buffer(-1)
+            reader = transport.protocol
+            assert reader is not None
+            place = reader.get_buffer(-1)
             size = min(len(place), len(rest))
             place[:size] = rest[:size]
             rest = rest[size:]
-            yield size
+            reader.buffer_updated(size)
+            yield
 
 
 class Client:
@@ -377,7 +384,9 @@ class Client:
     Runs on a loop of its own that only turns while there is something to do.
     """
 
-    def __init__(self, pieces: Iterable[bytes], *, serve: bool = False) -> None:
+    def __init__(self, pieces: Iterable[bytes], *, serve: bool = False, heads: KnownHeads | None = None) -> None:
+        self.heads = heads or KnownHeads(withheld=())
+        self.open_calls = 0
         self.exchanges: list[Exchange] = []
         self.bodies: list[bytes | None] = []
         self._loop = _loop()
@@ -385,9 +394,9 @@ class Client:
         self._task: asyncio.Task[None] | None = None
         transport = _Transport()
         connection = ClientConnection(self, self._loop)  # type: ignore[arg-type]
+        transport.protocol = connection
         connection.connection_made(transport)  # type: ignore[arg-type]
-        for piece in _in_reads(connection, pieces):
-            connection.buffer_updated(piece)
+        for _ in _reads(transport, pieces):
             if serve:
                 self._turn()
             if transport.closed:
@@ -413,9 +422,13 @@ class Client:
         """The listener's side."""
         exchange.part()
 
-    async def serve(self, exchange: Exchange) -> None:
+    def call_ended(self, exchange: Exchange) -> None:
+        """The listener's side."""
+
+    async def handle(self, exchange: Exchange) -> None:
         """The listener's side: the answer is the body."""
         self.exchanges.append(exchange)
+        self.heads.keep(exchange.head)
         try:
             body = await exchange.read_body(1 << 20, 1.0)
             self.bodies.append(bytes(body))
@@ -449,24 +462,37 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def requests(data: bytes) -> None:
-    """A client's requests off the wire: the same ones at any cut, each answered once, in order, with what is its own."""
+    """A client's requests off the wire: the same ones at any cut, each answered once, in order, with what is its own.
+
+    And the same ones where their heads were read before: then they are found again instead of being parsed.
+    """
     control = Control(data)
     cuts = Cuts(control)
     raw = control.rest()
     whole = Client([raw], serve=True)
     parts = Client(cuts.of(raw, most=24), serve=True)
+    again = Client(cuts.of(raw, most=24), serve=True, heads=parts.heads)
     assert _heads(parts) == _heads(whole)
-    for client in (whole, parts):
+    assert _heads(again) == _heads(whole)
+    assert again.bodies == parts.bodies
+    for client in (whole, parts, again):
         for exchange, body in zip(client.exchanges, client.bodies, strict=False):
             assert body is None or exchange.declared_bytes in {0, len(body)}
             assert len(exchange.headers) <= client_side._MAX_HEADERS
     _answered(whole)
     if parts.wire != whole.wire:
         _answered(parts)
+    if again.wire != parts.wire:
+        _answered(again)
 
 
 def _heads(client: Client) -> list[tuple[object, ...]]:
-    return [(one.method, one.path, one.query, one.headers) for one in client.exchanges]
+    # Known heads have lost their length, which is that of another request.
+    lengthless = ([pair for pair in one.headers if pair[0] != b"content-length"] for one in client.exchanges)
+    return [
+        (one.method, one.path, one.query, one.declared_bytes, headers)
+        for one, headers in zip(client.exchanges, lengthless, strict=True)
+    ]
 
 
 def _answered(client: Client) -> None:

@@ -5,7 +5,9 @@ import contextlib
 import gc
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 
 import pytest
 
@@ -108,6 +110,22 @@ def chunked(body: bytes, size: int, trailer: bytes = b"") -> bytes:
     framed = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
     head = b"POST /chunked HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
     return head + framed + b"0\r\n" + trailer + b"\r\n"
+
+
+@both_loops
+async def test_clients_that_hang_up_together_are_closed_few_in_a_turn() -> None:
+    async with listening() as (listener, port):
+        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+        await until(lambda: len(listener.connections) == 200)
+        for _, writer in clients:
+            writer.close()
+        time.sleep(0.05)  # noqa: ASYNC251 - all of them have hung up before the loop looks again
+        left = [200]
+        async with asyncio.timeout(5):
+            while left[-1]:
+                await asyncio.sleep(0)
+                left.append(len(listener.connections))
+        assert max(before - after for before, after in pairwise(left)) <= 32
 
 
 @both_loops

@@ -357,3 +357,15 @@ async def test_a_connection_of_its_own_sees_the_same_ledger(each_redis_url: str,
         balance = await ledger.balance(ACCOUNT)
     assert balance is not None
     assert (balance.available_microcredits, balance.seq, balance.version) == (900, 1, 1)
+
+
+async def test_a_script_that_redis_has_forgotten_is_loaded_again(house: LedgerHouse) -> None:
+    """Between any two scripts, and beside call ids of another length."""
+    for request in (house.request(), house.request(call_id="short")):
+        await house.redis.execute("SCRIPT", "FLUSH")
+        assert isinstance(await house.ledger.hold(request), Held)
+        await house.redis.execute("SCRIPT", "FLUSH")
+        ended = await house.ledger.settle(ACCOUNT, request.call_id, 10, 1, RECORD)
+        assert (ended.state, ended.repeated) == ("settled", False)
+    assert house.ledger.ambiguous_holds == 0
+    assert await house.figures() == (980, 0, 0)

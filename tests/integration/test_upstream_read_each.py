@@ -8,6 +8,7 @@ import pytest
 from proxy.pipeline.upstream import Exchange, UpstreamClient
 from proxy.pipeline.upstream.connection import READ_HIGH_WATER
 from proxy.pipeline.upstream.errors import CallClosed, Truncated
+from proxy.pipeline.upstream.exchange import STEP_BYTES
 from tests.support.both_loops import both_loops
 from tests.support.raw_upstream import RawUpstream, Talk
 from tests.support.upstream_calls import OK, client_of, until
@@ -138,6 +139,64 @@ async def test_a_call_that_is_closed_in_the_middle_of_a_piece_ends() -> None:
         assert client.stats.open == 0
         await client.close()
         await until(lambda: upstream.open == 0)
+
+
+@both_loops
+async def test_much_at_once_is_handed_on_in_steps_and_the_provider_goes_on_behind_the_last() -> None:
+    async def much(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(OK + b"content-length: %d\r\n\r\n" % (9 * STEP_BYTES))
+        await talk.hang()
+
+    async with RawUpstream(much) as upstream:
+        client = client_of(upstream)
+        exchange = await begun(client)
+        connection = exchange._connection
+        assert connection is not None
+        half = b"x" * (STEP_BYTES // 2)
+        for pieces, steps in ([half + b"x"] * 4, 2), ([half] * 5, 3), ([3 * half, half], 2), ([b"x" * 100] * 1000, 2):
+            size = sum(map(len, pieces))
+            connection.data_received(b"".join(pieces))
+            exchange.pieces[:] = pieces  # as they come in chunks
+            assert exchange.buffered == size
+            for step in range(steps):
+                assert (connection.reading_paused or size <= READ_HIGH_WATER) == bool(size)
+                size -= len(await exchange.read())
+                assert exchange.buffered == size, step
+            assert not size
+            assert not connection.reading_paused
+        exchange.close()
+        await client.close()
+
+
+@both_loops
+async def test_streams_at_full_speed_lose_nothing_and_let_others_in_between() -> None:
+    async def flood(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(OK + b"transfer-encoding: chunked\r\n\r\n")
+        for _ in range(100):
+            await talk.send(chunk(b"x" * 208) * 200)
+        await talk.send(b"0\r\n\r\n")
+        await talk.hang()
+
+    async def read(client: UpstreamClient) -> tuple[int, int]:
+        exchange = await begun(client)
+        sizes: list[int] = []
+
+        def each(piece: bytes) -> bool:
+            sizes.append(len(piece))
+            return True
+
+        assert not await exchange.read_each(each)
+        exchange.close()
+        return sum(sizes), max(sizes)
+
+    async with RawUpstream(flood) as upstream, asyncio.timeout(20):
+        client = client_of(upstream)
+        for size, largest in await asyncio.gather(*(read(client) for _ in range(8))):
+            assert size == 100 * 200 * 208
+            assert largest < STEP_BYTES + 208
+        await client.close()
 
 
 @both_loops

@@ -12,7 +12,7 @@ import hiredis
 
 from proxy.core.errors import Conflict, InvalidRequest, NotFound
 from proxy.ledger.connection import Argument, encode
-from proxy.ledger.errors import RedisAmbiguous, reply_error
+from proxy.ledger.errors import RedisAmbiguous, ScriptMissing, reply_error
 from proxy.ledger.scripts import Script
 
 CLOCK = "redis.call('TIME')"
@@ -65,11 +65,21 @@ class BlockingRunner:
         sha = self._loaded.get(script.sha)
         if sha is None:
             sha = self._loaded[script.sha] = self.command("SCRIPT", "LOAD", self._changed(script))
-        reply = self._reply(command.replace(script.sha, sha, 1))
+        return self._replied(command.replace(script.sha, sha, 1))
+
+    def _replied(self, command: bytes) -> Any:
+        reply = self._reply(command)
         if self.lose_next:
             self.lose_next = False
             raise RedisAmbiguous
         return reply
+
+    async def post(self, command: bytes) -> Any:
+        own = command.split(b"\r\n", 5)[4]
+        sha = self._loaded.get(own)
+        if sha is None:
+            raise ScriptMissing("NOSCRIPT")
+        return self._replied(command.replace(own, sha, 1))
 
     async def ready(self, timeout_s: float) -> bool:
         return True

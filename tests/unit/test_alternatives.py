@@ -28,7 +28,7 @@ STEEP = Price(
 
 
 def candidates(*prices: Price) -> Candidates:
-    endpoint = cast("Endpoint", SimpleNamespace(token_limits=None))
+    endpoint = cast("Endpoint", SimpleNamespace(models=(), token_limits=None))
     return Candidates(
         [Route(endpoint, price.model, None, price, weight=number) for number, price in enumerate(prices, 1)]
     )

@@ -31,7 +31,7 @@ def endpoint(**more: Any) -> Any:
 def call(suffix: str, query: str = "", headers: list[tuple[bytes, bytes]] | None = None, **raw: str) -> Any:
     headers = headers or []
     target = SimpleNamespace(suffix=suffix, raw=raw, params=raw)
-    return SimpleNamespace(exchange=SimpleNamespace(query=query, headers=headers), target=target, named=dict(headers))
+    return SimpleNamespace(exchange=SimpleNamespace(query=query, headers=headers, named=dict(headers)), target=target)
 
 
 def route(at: Any, own_model: str | None = None) -> Any:

@@ -9,7 +9,7 @@ from proxy.core.outcomes import MAX_SPEED
 from proxy.ledger.connection import Address
 from proxy.ledger.encoding import check_amount, check_text, encode_limits
 from proxy.ledger.errors import EpochMismatch, ScriptMissing, ScriptRefused, reply_error
-from proxy.ledger.keys import Partition, check_id, partition_number
+from proxy.ledger.keys import Partition, check_id, encoded_call_id, partition_number
 from proxy.ledger.reaper import call_began_ms
 from proxy.ledger.scripts import FOLDER, load
 from proxy.ledger.server import refusals_of
@@ -27,6 +27,9 @@ def test_only_whole_numbers_in_their_bounds_are_amounts(value: int) -> None:
 def test_ids_that_could_leave_their_key_are_refused(value: str) -> None:
     with pytest.raises(ValueError, match="is not an id"):
         check_id(value, "call_id")
+    for _ in range(2):  # what was refused is not remembered as good
+        with pytest.raises(ValueError, match="is not an id"):
+            encoded_call_id(value)
 
 
 def test_texts_are_bounded_in_bytes() -> None:

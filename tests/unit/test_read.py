@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from proxy.pipeline.read import by_name, read_head
+from proxy.pipeline.read import read_head
 from proxy.providers.dialect import NO_HEAD
 
 TARGET: Any = SimpleNamespace(params={})
@@ -15,7 +15,7 @@ TARGET: Any = SimpleNamespace(params={})
 def head(*types: bytes) -> Any:
     headers = [(b"content-type", one) for one in types]
     exchange: Any = SimpleNamespace(headers=headers, named=dict(headers), query="")
-    return read_head(exchange, TARGET, by_name(exchange))
+    return read_head(exchange, TARGET, exchange.named)
 
 
 def refused(*types: bytes) -> str | None:

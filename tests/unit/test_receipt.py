@@ -10,18 +10,13 @@ from proxy.core import records
 from proxy.core.pricing import Price, Tariff
 from proxy.core.usage import Usage
 from proxy.pipeline.parting import Parting
-from proxy.pipeline.receipt import checkpoint_record, draft_record, final_record
+from proxy.pipeline.receipt import basis_of, checkpoint_record, counted, draft_record, final_record
 from proxy.providers.dialect import BILLED, FREE, SSE, Ask
 from proxy.providers.openai_chat import ChatCompletions
 
 PLAIN = {"input": 10**9, "output": 2 * 10**9}
 BODY = b'{"model":"m","messages":[{"role":"user","content":"' + b"word " * 80 + b'"}]}'
 WORD = b'data: {"choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
-
-
-class NoCounter:
-    async def count(self, text: str, model: str) -> int:
-        raise AssertionError("nothing is counted here")
 
 
 def make_call(
@@ -47,10 +42,10 @@ def meter(**more: Any) -> Any:
     return made
 
 
-async def final(call: Any) -> records.UsageRecord:
+def final(call: Any) -> records.UsageRecord:
     draft = draft_record(call, 777)
     draft.provider, draft.price_version = "first", "v1"
-    return await final_record(draft, call, 777, NoCounter())  # type: ignore[arg-type]
+    return final_record(draft, call, 777, basis_of(call))
 
 
 def test_a_checkpoint_has_the_prompt_from_the_moment_of_sending_on() -> None:
@@ -65,8 +60,8 @@ def test_a_checkpoint_has_the_prompt_from_the_moment_of_sending_on() -> None:
     assert checkpoint_record(make_call(status=500), 10**9).charge_microcredits == 0
 
 
-async def test_the_record_names_the_provider_that_answered() -> None:
-    record = await final(make_call(meter=meter(usage=Usage({"input": 3, "output": 4}))))
+def test_the_record_names_the_provider_that_answered() -> None:
+    record = final(make_call(meter=meter(usage=Usage({"input": 3, "output": 4}))))
     assert (record.provider, record.price_version, record.attempts) == ("second", "v7", 2)
     assert (record.settlement_basis, record.charge_microcredits, record.cost_nano_usd) == ("reported", 11_000, 11_000)
 
@@ -74,11 +69,11 @@ async def test_the_record_names_the_provider_that_answered() -> None:
 async def test_a_unit_without_a_rate_costs_the_hold_and_raises_a_flag() -> None:
     flagged = meter(usage=Usage({"input": 3, "output": 4, "output_images": 1}))
     call = make_call({"output_seconds": 5, "input": 0}, meter=meter(usage=Usage({"output_images": 2})))
-    record = await final(call)
+    record = final(call)
     assert (record.settlement_basis, record.charge_microcredits) == ("hold", 777)
     assert "output_images" in call.meter.flag
     assert checkpoint_record(call, 777).charge_microcredits == 777
-    record = await final(make_call(meter=flagged))
+    record = final(make_call(meter=flagged))
     assert record.charge_microcredits == 11_000, "an image that is billed in the tokens beside it"
 
 
@@ -93,7 +88,7 @@ async def test_the_tier_that_was_served_is_billed_where_it_is_dearer_or_was_aske
         "flex": Price("m", {name: rate // 2 for name, rate in PLAIN.items()}, "v"),
     }
     served = meter(usage=Usage({"input": 3, "output": 4}), service_tier=told)
-    record = await final(make_call(ask=Ask(model="m", service_tier=asked), service=service, meter=served))
+    record = final(make_call(ask=Ask(model="m", service_tier=asked), service=service, meter=served))
     assert record.charge_microcredits == charge
 
 
@@ -102,19 +97,19 @@ async def test_what_is_free_leaves_a_record_that_says_so(outcome: str) -> None:
     call = make_call(outcome=outcome, meter=meter(usage=Usage({"input": 3, "output": 4})))
     for billing, basis in ((FREE, "none"), (BILLED, "reported")):
         call.operation = SimpleNamespace(dialect="openai", billing=billing)
-        record = await final(call)
+        record = final(call)
         assert (record.settlement_basis, record.charge_microcredits) == (basis, 0 if billing == FREE else 11_000)
 
 
 async def test_leaving_where_that_is_free_costs_nothing_unless_the_client_was_cut_off() -> None:
     call = make_call(outcome=records.CLIENT_LEFT, meter=meter(usage=Usage({"input": 3, "output": 4})))
     call.route.endpoint.parting = Parting(policy="free")
-    assert (await final(call)).settlement_basis == "none"
+    assert (final(call)).settlement_basis == "none"
     call.caller.on_client_left = "cancel"  # the account's own wish
-    assert (await final(call)).settlement_basis == "reported"
+    assert (final(call)).settlement_basis == "reported"
     call.caller.on_client_left = None
     call.exchange.stalled = True
-    assert (await final(call)).settlement_basis == "reported"
+    assert (final(call)).settlement_basis == "reported"
 
 
 async def test_the_prompt_is_counted_where_only_the_output_was_reported() -> None:
@@ -125,6 +120,7 @@ async def test_the_prompt_is_counted_where_only_the_output_was_reported() -> Non
 
     call = make_call(meter=meter(partial=Usage({"output": 9})))
     call.route.own_model = None
-    record = await final_record(draft_record(call, 777), call, 777, Counter())  # type: ignore[arg-type]
+    count = await counted(call, Counter())  # type: ignore[arg-type]
+    record = final_record(draft_record(call, 777), call, 777, basis_of(call), count)
     assert record.settlement_basis == "counted"
     assert (record.input_tokens >= 80, record.output_tokens) == (True, 9)

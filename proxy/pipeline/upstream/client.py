@@ -9,8 +9,9 @@ import ssl
 from collections.abc import Sequence
 
 from proxy.core.errors import Unavailable
+from proxy.pipeline.turnstile import Turnstile
 from proxy.pipeline.upstream.dialer import Dialer
-from proxy.pipeline.upstream.exchange import Exchange, Machinery
+from proxy.pipeline.upstream.exchange import STEPS_A_TURN, Exchange, Machinery
 from proxy.pipeline.upstream.pool import Pool, PoolStats
 from proxy.pipeline.upstream.request import Heads
 from proxy.pipeline.upstream.settings import ForwardProxy, Origin, PoolLimits, Timeouts
@@ -23,6 +24,7 @@ class UpstreamClient:
     """Belongs to the event loop in which it was made.
 
     `tls` overrides the context of an https origin (see client_tls); with a `proxy` every connection goes through that.
+    Clients of one process share the turnstile that large arrivals pass (`steps`, of STEPS_A_TURN).
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class UpstreamClient:
         limits: PoolLimits | None = None,
         tls: ssl.SSLContext | None = None,
         proxy: ForwardProxy | None = None,
+        steps: Turnstile | None = None,
     ) -> None:
         limits = limits or PoolLimits()
         loop = asyncio.get_running_loop()
@@ -40,7 +43,13 @@ class UpstreamClient:
         self._pool = Pool(limits, loop)
         self._sweep = Sweep(self._pool, limits.keepalive_s, loop)
         self._shared = Machinery(
-            self._pool, Dialer(origin, tls, proxy), self._sweep, timeouts or Timeouts(), limits.wait_s, loop
+            self._pool,
+            Dialer(origin, tls, proxy),
+            self._sweep,
+            timeouts or Timeouts(),
+            steps or Turnstile(STEPS_A_TURN),
+            limits.wait_s,
+            loop,
         )
         self._closed = False
 

@@ -13,7 +13,7 @@ from proxy.pipeline.upstream.answer import AnswerReader, Receiver, until_close
 from proxy.pipeline.upstream.errors import BadAnswer, Disconnected, Truncated
 
 # An answer that nobody reads stops the provider at this many bytes.
-READ_HIGH_WATER = 256 * 1024
+READ_HIGH_WATER = 128 * 1024
 # Up to this a body is joined to its head: one write, one segment where it fits.
 _JOINED_BODY = 64 * 1024
 # A larger one is written in slices, each only once the transport has room. Measured with 1 MB bodies: half of it costs

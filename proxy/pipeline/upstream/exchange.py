@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from proxy.pipeline.turnstile import Turnstile
 from proxy.pipeline.upstream.connection import Connection
 from proxy.pipeline.upstream.dialer import Dialer
 from proxy.pipeline.upstream.errors import (
@@ -24,6 +25,12 @@ from proxy.pipeline.upstream.pool import Pool
 from proxy.pipeline.upstream.settings import Timeouts
 from proxy.pipeline.upstream.sweep import Sweep
 
+# A stream that comes as fast as it can brings up to half a megabyte at once, and to meter one takes 10 ms: above `_AT_ONCE`, what
+# arrives is handed on in steps, which pass a turnstile.
+_AT_ONCE_BYTES = 16 * 1024
+STEP_BYTES = 64 * 1024
+STEPS_A_TURN = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Machinery:
@@ -33,6 +40,7 @@ class Machinery:
     dialer: Dialer
     sweep: Sweep
     timeouts: Timeouts
+    steps: Turnstile
     wait_s: float
     loop: asyncio.AbstractEventLoop
 
@@ -120,12 +128,14 @@ class Exchange:
             raise
 
     async def read(self) -> bytes:
-        """What has arrived since the last read, joined; waits for at least a byte. Empty at the clean end of the answer.
+        """What has arrived since the last read, joined, a step of it where it is much. Empty at the clean end of the answer.
 
         Bytes that came before a failure are handed out first. Raises Truncated, IdleTimeout, TotalTimeout, BadAnswer
         (also in the middle of an answer), or what `abort` was given.
         """
         while True:
+            if self.buffered > _AT_ONCE_BYTES:
+                await self._shared.steps.pass_through()
             if self.pieces:
                 return self._taken()
             if self._error is not None:
@@ -135,12 +145,14 @@ class Exchange:
             await self._arrival()
 
     async def read_each(self, each: Callable[[bytes], bool]) -> bool:
-        """Calls `each` with what `read` would return, in the very callback in which it arrives: no task wakes up for it.
+        """Calls `each` with what `read` would return, in the very callback that brings it, where it is not much: no task wakes up.
 
         Until `each` is False: then True is returned, and it may be called again. False at the clean end. Raises what `read`
         raises, and what `each` does.
         """
         while True:
+            if self.buffered > _AT_ONCE_BYTES:
+                await self._shared.steps.pass_through()
             if self.pieces:
                 if not each(self._taken()):
                     return True
@@ -188,10 +200,10 @@ class Exchange:
             self._wake()
 
     def arrived(self, pieces: list[bytes], size: int) -> None:
-        """More of the body: for `each` of whoever waits in `read_each`, else to be read."""
+        """More of the body: for `each` of whoever waits in `read_each`, else (and where it is much) to be read."""
         self.heard = True
         each, waiter = self._each, self._waiter
-        if each is None or waiter is None or waiter.done():
+        if each is None or waiter is None or waiter.done() or size > _AT_ONCE_BYTES:
             self.pieces += pieces
             self.buffered += size
             if waiter is not None:
@@ -316,10 +328,14 @@ class Exchange:
         return waiter
 
     def _taken(self) -> bytes:
-        """What has arrived, handed out; there is something."""
-        pieces, self.pieces, self.buffered = self.pieces, [], 0
+        """What has arrived, or a step of it, handed out; there is something. The provider goes on when nothing is left."""
+        pieces = self.pieces
+        if self.buffered <= STEP_BYTES:
+            self.pieces, self.buffered = [], 0
+        else:
+            pieces = self._step()
         connection = self._connection
-        if connection is not None and connection.reading_paused:
+        if connection is not None and connection.reading_paused and not self.pieces:
             connection.resume_reading()
         return b"".join(pieces)
 
@@ -328,6 +344,16 @@ class Exchange:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(stopped)
+
+    def _step(self) -> list[bytes]:
+        """The first of the pieces, as many as make a step."""
+        size = count = 0
+        while size < STEP_BYTES and count < len(self.pieces):
+            size += len(self.pieces[count])
+            count += 1
+        pieces, self.pieces = self.pieces[:count], self.pieces[count:]
+        self.buffered = self.buffered - size if self.pieces else 0
+        return pieces
 
     def _end(self, phase: int) -> None:
         """Nothing more will arrive."""
