@@ -49,30 +49,29 @@ class ClientConnection(asyncio.BufferedProtocol):
     `paused_since` writing to a client that does not read; `body_deadline` is when a body that is wanted must be whole.
     """
 
-    exchange: Exchange | None = None
-    quiet_since: float | None = None
-    body_deadline: float | None = None
-    paused_since: float | None = None
-    _transport: asyncio.Transport | None = None
-    _arriving: Exchange | None = None  # the one whose body is not complete
-    _missing = 0  # bytes of its body, where the parser has not seen its head
-    _digest: bytes | None = None  # of the head that may be in what is parsed now
-    _waiter: asyncio.Future[None] | None = None
-    _url = b""
-    _in_head = False
-    _framing: bytes | None = None  # of a body that the parser takes for another protocol
-    _overhead = 0  # bytes since the last byte of body
-    _closed = False
-    _reading_paused = False
-
     def __init__(self, listener: DataListener, loop: asyncio.AbstractEventLoop) -> None:
         self._listener = listener
         self.loop = loop
+        self.exchange: Exchange | None = None
+        self.head_since: float | None = loop.time()
+        self.quiet_since: float | None = None
+        self.body_deadline: float | None = None
+        self.paused_since: float | None = None
+        self._transport: asyncio.Transport | None = None
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
         self._line: deque[Exchange | None] = deque()  # None: what came could not be read
+        self._arriving: Exchange | None = None  # the one whose body is not complete
+        self._missing = 0  # bytes of its body, where the parser has not seen its head
+        self._digest: bytes | None = None  # of the head that may be in what is parsed now
+        self._waiter: asyncio.Future[None] | None = None
         self._drain_waiters: list[asyncio.Future[None]] = []
         self._headers: list[tuple[bytes, bytes]] = []
-        self.head_since: float | None = loop.time()
+        self._url = b""
+        self._in_head = False
+        self._framing: bytes | None = None  # of a body that the parser takes for another protocol
+        self._overhead = 0  # bytes since the last byte of body
+        self._closed = False
+        self._reading_paused = False
 
     # The transport's side.
 

@@ -35,19 +35,31 @@ class Exchange:
     `declared_bytes` is the body's length where the head says it, else 0; `body_wanted` that somebody waits for it.
     """
 
-    received_bytes = 0
-    body_complete = False
-    body_wanted = False
-    left = False
-    stalled = False
-    on_left: Callable[[], None] | None = None
-    head_sent = False
-    bytes_out = 0
-    _body_waiter: asyncio.Future[None] | None = None
-    _body_error: Exception | None = None
-    _dropping = False
-    _chunked = False
-    _finished = False
+    __slots__ = (
+        "_body_error",
+        "_body_waiter",
+        "_chunked",
+        "_dropping",
+        "_finished",
+        "_pieces",
+        "body_complete",
+        "body_wanted",
+        "bytes_out",
+        "connection",
+        "declared_bytes",
+        "head",
+        "head_sent",
+        "headers",
+        "keep_alive",
+        "left",
+        "method",
+        "named",
+        "on_left",
+        "path",
+        "query",
+        "received_bytes",
+        "stalled",
+    )
 
     def __init__(self, connection: ClientConnection, head: RequestHead, declared_bytes: int = 0) -> None:
         self.connection = connection
@@ -59,7 +71,20 @@ class Exchange:
         self.named = head.named
         self.keep_alive = head.keep_alive
         self.declared_bytes = declared_bytes
+        self.received_bytes = 0
+        self.body_complete = False
+        self.body_wanted = False
         self._pieces: list[bytes] = []
+        self._body_waiter: asyncio.Future[None] | None = None
+        self._body_error: Exception | None = None
+        self._dropping = False
+        self.left = False
+        self.stalled = False
+        self.on_left: Callable[[], None] | None = None
+        self.head_sent = False
+        self.bytes_out = 0
+        self._chunked = False
+        self._finished = False
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, by its name in lower case."""
