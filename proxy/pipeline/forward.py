@@ -21,21 +21,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("farebox.forward")
 
+# Of a client's head: how many providers' heads are kept with it, and up to which size.
+_MAX_KEPT, _MAX_KEPT_BYTES = 4, 2048
+
 # What may stand in a query on the wire (RFC 3986); a member with anything else stays here.
 _MEMBER = re.compile(r"[A-Za-z0-9\-._~!$'()*+,;:@/?=%\[\]]*")
 
 
 def open_upstream(call: Call) -> UpstreamExchange:
     """The exchange with the provider of `call.route`, with nothing sent yet; for a provider whose key is sent as it is."""
-    endpoint = call.route.endpoint
-    target, headers, body = _request(call)
-    return endpoint.client.open(call.operation.method.encode(), target.encode("ascii"), headers, body)
+    endpoint, method = call.route.endpoint, call.operation.method.encode()
+    target, body = target_for(call, call.route), _body(call)
+    kept, key = call.exchange.head.sent, (endpoint, target, not body)
+    lines = kept.get(key)
+    if lines is None:
+        headers = request_headers(call, endpoint, with_body=bool(body))
+        lines = endpoint.client.lines(method, target.encode("ascii"), headers)
+        if len(kept) < _MAX_KEPT and len(lines) < _MAX_KEPT_BYTES:
+            kept[key] = lines
+    return endpoint.client.open_again(lines, method, body)
 
 
 async def open_signed(call: Call, signer: Signer) -> UpstreamExchange:
     """The same for a provider whose calls are signed; signing may wait. Raises UpstreamFailed where it cannot be done."""
     endpoint, method = call.route.endpoint, call.operation.method
-    target, headers, body = _request(call)
+    target, body = target_for(call, call.route), _body(call)
+    headers = request_headers(call, endpoint, with_body=bool(body))
     try:
         headers += await signer.headers(method, endpoint.origin + target, headers, body)
     except SigningError as error:
@@ -46,15 +57,13 @@ async def open_signed(call: Call, signer: Signer) -> UpstreamExchange:
     return endpoint.client.open(method.encode(), target.encode("ascii"), headers, body)
 
 
-def _request(call: Call) -> tuple[str, RawHeaders, bytes]:
-    """Target, headers and body for the provider."""
+def _body(call: Call) -> bytes:
+    """The body for the provider."""
     route = call.route
     ask = as_sent(call.ask, route.endpoint.provider)
     if route.own_model is None:
-        body = call.operation.outgoing(call.body, ask)
-    else:
-        body = call.operation.outgoing(call.body, ask, route.own_model)
-    return target_for(call, route), request_headers(call, route.endpoint, with_body=bool(body)), body
+        return call.operation.outgoing(call.body, ask)
+    return call.operation.outgoing(call.body, ask, route.own_model)
 
 
 def request_headers(call: Call, endpoint: Endpoint, *, with_body: bool = True) -> RawHeaders:

@@ -36,10 +36,11 @@ _NEVER_KEPT = frozenset(
 class RequestHead:
     """`path` and `query` are raw, `headers` raw pairs with names in lower case, `named` the last of each name.
 
-    `digest` is what it would be kept under, None where it cannot be; `preamble` what a call has made of it.
+    `digest` is what it would be kept under, None where it cannot be; `preamble` what a call has made of it, and `sent` what
+    went on to providers instead of it (see forward).
     """
 
-    __slots__ = ("digest", "headers", "http_1_0", "keep_alive", "method", "named", "path", "preamble", "query")
+    __slots__ = ("digest", "headers", "http_1_0", "keep_alive", "method", "named", "path", "preamble", "query", "sent")
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class RequestHead:
         self.keep_alive = keep_alive
         self.digest = digest
         self.preamble: Preamble | None = None
+        self.sent: dict[object, bytes] = {}
 
 
 class KnownHeads:

@@ -13,7 +13,7 @@ from proxy.pipeline.turnstile import Turnstile
 from proxy.pipeline.upstream.dialer import Dialer
 from proxy.pipeline.upstream.exchange import STEPS_A_TURN, Exchange, Machinery
 from proxy.pipeline.upstream.pool import Pool, PoolStats
-from proxy.pipeline.upstream.request import Heads
+from proxy.pipeline.upstream.request import Heads, whole
 from proxy.pipeline.upstream.settings import ForwardProxy, Origin, PoolLimits, Timeouts
 from proxy.pipeline.upstream.sweep import Sweep
 
@@ -65,9 +65,17 @@ class UpstreamClient:
 
         Raises InvalidRequest where a name or value cannot be sent as it is, Unavailable once the client is closed.
         """
+        return self.open_again(self._heads.lines(method, target, headers), method, body)
+
+    def lines(self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """What `open_again` needs to open a call with this head any number of times. Raises InvalidRequest as `open` does."""
+        return self._heads.lines(method, target, headers)
+
+    def open_again(self, lines: bytes, method: bytes, body: bytes) -> Exchange:
+        """As `open`, with a head that `lines` has made. Raises Unavailable once the client is closed."""
         if self._closed:
             raise Unavailable("Farebox is shutting down.")
-        return Exchange(self._shared, self._heads.head(method, target, headers, len(body)), body)
+        return Exchange(self._shared, whole(lines, method, len(body)), body)
 
     def retire(self) -> None:
         """Another client takes over: keeps no connection for the next call. Calls can still be opened."""

@@ -35,6 +35,10 @@ class Heads:
 
         Raises InvalidRequest where a name, a value, the method or the target could be read as something else on the wire.
         """
+        return whole(self.lines(method, target, headers), method, content_length)
+
+    def lines(self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """The head up to where its length is said. Raises as `head`."""
         key = (method, target, *headers)
         lines = self._known.get(key)
         if lines is None:
@@ -43,9 +47,14 @@ class Heads:
                 if len(self._known) >= _MAX_KNOWN:
                     self._known.clear()
                 self._known[key] = lines
-        if content_length or method not in _WITHOUT_BODY:
-            return b"%bcontent-length: %d\r\n\r\n" % (lines, content_length)
-        return lines + b"\r\n"
+        return lines
+
+
+def whole(lines: bytes, method: bytes, content_length: int) -> bytes:
+    """A head from its `lines`."""
+    if content_length or method not in _WITHOUT_BODY:
+        return b"%bcontent-length: %d\r\n\r\n" % (lines, content_length)
+    return lines + b"\r\n"
 
 
 def _checked_lines(
