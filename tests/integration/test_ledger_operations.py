@@ -280,7 +280,7 @@ async def test_kill_9_of_the_server_loses_nothing_acknowledged(tmp_path_factory:
             await house.ledger.hold(done)
             await house.ledger.settle(ACCOUNT, done.call_id, 30, 1, RECORD)
             # While the disk is slow with a sync, a server holds its file's next bytes back, for two seconds at most.
-            while b"aof_buffer_length:0" not in await house.redis.execute("INFO", "persistence"):
+            while b"aof_buffer_length:0" not in await house.redis.execute("INFO", "persistence"):  # noqa: ASYNC110 - only it knows
                 await asyncio.sleep(0.01)
             server.kill()
             with pytest.raises(Unavailable):
