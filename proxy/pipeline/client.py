@@ -262,11 +262,16 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     # The exchange's side.
 
-    def send(self, data: bytes) -> None:
-        """Writes to the client. Raises ClientLeft when it is gone."""
-        transport = self._transport
+    def send(self, data: bytes, *, soon: bool = False) -> None:
+        """Writes to the client: at once, or at the end of this turn of the loop (see Outbox). Raises ClientLeft when it is gone."""
+        transport, outbox = self._transport, self._listener.outbox
         if transport is None or transport.is_closing():
             raise ClientLeft
+        if soon:
+            outbox.write(transport, data)
+            return
+        if outbox.waiting:
+            outbox.flush()  # what was answered before leaves before
         transport.write(data)
 
     async def drained(self) -> None:
@@ -286,6 +291,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def close_after_flush(self) -> None:
         """Closes the connection once what was written is out."""
         if self._transport is not None:
+            self._listener.outbox.flush()
             self._transport.close()
 
     def abort(self) -> None:
@@ -301,10 +307,6 @@ class ClientConnection(asyncio.BufferedProtocol):
             # Read past the parser, which gets the transport back with the body's last byte.
             self._transport.set_protocol(LargeBody(self, exchange))
         self._resume_reading()
-
-    def body_done(self) -> None:
-        """The body is here, or is not waited for any more."""
-        self.body_deadline = None
 
     # The one task.
 

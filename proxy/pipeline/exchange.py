@@ -145,7 +145,7 @@ class Exchange:
             raise ClientLeft from error
         finally:
             self.body_wanted = False
-            self.connection.body_done()
+            self.connection.body_deadline = None
 
     async def drop_body(self) -> None:
         """Waits for the end of a body that nobody wants. Raises ConnectionError when the client leaves."""
@@ -210,7 +210,11 @@ class Exchange:
         """Sends a whole answer in one write. Raises ClientLeft."""
         length = b"" if status in _BODYLESS else b"content-length: %d\r\n" % len(body)
         head = self._head(status, headers, length)
-        self._write(head + body if body and self.method != "HEAD" else head)
+        if self.left:
+            raise ClientLeft
+        data = head + body if body and self.method != "HEAD" else head
+        self.bytes_out += len(data)
+        self.connection.send(data, soon=True)
         self._finished = True
 
     def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:

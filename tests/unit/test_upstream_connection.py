@@ -53,11 +53,32 @@ class Wire(asyncio.Transport):
         self.aborted = True
 
 
+class Outbox:
+    """Writes at once, or when it is told to."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self.holds = False
+        self.waiting: list[tuple[asyncio.Transport, bytes]] = []
+
+    def write(self, transport: asyncio.Transport, data: bytes) -> None:
+        self.waiting.append((transport, data))
+        if not self.holds:
+            self.flush()
+
+    def flush(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        self.turns += 1
+        for transport, data in waiting:
+            transport.write(data)
+
+
 class Pool:
     """Notes what a connection says."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.outbox = Outbox()
 
     def returned(self, connection: Connection) -> None:
         self.said.append("returned")
@@ -112,6 +133,25 @@ def test_a_small_request_is_one_write_and_the_connection_is_free_after_the_answe
     wire.connection.data_received(OK)
     assert call.ended == ["completed"]
     assert pool.said == ["returned"]
+
+
+def test_what_comes_before_the_request_has_left_is_no_answer_to_it() -> None:
+    owner.outbox.holds = True
+    try:
+        wire, call, pool = sent(10**9, b"body")
+        wire.connection.data_received(OK)
+        assert not call.status
+        assert call.ended == ["Disconnected"]
+        assert not call.sent
+        assert wire.aborted
+        wire, call, pool = sent(10**9, b"body")
+        wire.connection.connection_lost(None)
+        assert call.ended == ["Disconnected"]
+        assert not call.sent
+    finally:
+        owner.outbox.holds = False
+        owner.outbox.waiting.clear()
+    assert pool.said == ["gone", "lost"]
 
 
 def test_a_large_body_waits_for_room() -> None:

@@ -9,6 +9,7 @@ import select
 import ssl
 from typing import Protocol, cast
 
+from proxy.pipeline.outbox import Outbox
 from proxy.pipeline.upstream.answer import AnswerReader, Receiver, until_close
 from proxy.pipeline.upstream.errors import BadAnswer, Disconnected, Truncated
 
@@ -24,7 +25,9 @@ _TRUSTED_IDLE_S = 1.0
 
 
 class Owner(Protocol):
-    """What a connection needs of its pool."""
+    """What a connection needs of its pool. `outbox` is where requests leave by, those of one turn of the loop together."""
+
+    outbox: Outbox
 
     def returned(self, connection: "Connection") -> None:
         """Free for the next call."""
@@ -42,7 +45,9 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_closed",
         "_eof",
+        "_outbox",
         "_owner",
+        "_queued_at",
         "_reader",
         "_receiver",
         "_refused_early",
@@ -55,6 +60,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
+        self._outbox = owner.outbox
+        self._queued_at = -1  # the outbox's count when the request went there
         self._transport: asyncio.Transport | None = None
         self._reader = AnswerReader()
         self._receiver: Receiver | None = None
@@ -86,7 +93,8 @@ class Connection(asyncio.Protocol):
         self._reader.expect(receiver)
         receiver.sent = True
         if len(body) <= _JOINED_BODY:
-            self._transport.write(head + body if body else head)
+            self._queued_at = self._outbox.turns
+            self._outbox.write(self._transport, head + body if body else head)
             return
         first, rest = memoryview(body)[:WRITE_SLICE], memoryview(body)[WRITE_SLICE:]
         self._unsent = rest or None
@@ -129,6 +137,9 @@ class Connection(asyncio.Protocol):
         receiver = self._receiver
         if receiver is None:
             self.discard()  # nobody asked: what comes behind an answer is not the beginning of the next one
+            return
+        if self._queued_at == self._outbox.turns:
+            self._fail(Disconnected())  # what comes before the request has left is no answer to it
             return
         try:
             self._reader.feed(data)
@@ -215,6 +226,8 @@ class Connection(asyncio.Protocol):
             error.__cause__ = cause
         self.discard()
         if receiver is not None:
+            if self._queued_at == self._outbox.turns:
+                receiver.sent = False  # it will not leave any more
             receiver.broke(error)
 
 
