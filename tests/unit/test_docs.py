@@ -201,6 +201,6 @@ def test_decisions_are_numbered_and_whole() -> None:
         ], entry.splitlines()[0]
 
 
-@pytest.mark.parametrize(("name", "lines"), [("README.md", 400), ("ARCHITECTURE.md", 100)])
+@pytest.mark.parametrize(("name", "lines"), [("README.md", 400), ("ARCHITECTURE.md", 120)])
 def test_pages_stay_short(name: str, lines: int) -> None:
     assert len(page(name).splitlines()) <= lines
