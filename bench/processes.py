@@ -81,7 +81,7 @@ def wait_for_report(path: Path) -> str:
     while not path.exists():
         if time.monotonic() > give_up_at:
             raise TimeoutError(f"no report in {path.name}")
-        time.sleep(0.01)
+        time.sleep(0.01)  # another process writes it, and nothing here is measured meanwhile
     return path.read_text()
 
 
