@@ -17,7 +17,17 @@ from pathlib import Path
 from bench.figures import Figures, Results, Round, load_figures, megabytes, memory_figures
 from bench.generator import Exchange, LoadFailedError, Target, learn_exchange, run_load, suit
 from bench.ledger import measure_scripts
-from bench.names import BARE, DIRECT, LEDGER, OURS, OURS_IN_PART, OURS_WITH_TWO_WORKERS, PEERS, YARDSTICK
+from bench.names import (
+    BARE,
+    DIRECT,
+    LEDGER,
+    OURS,
+    OURS_IN_PART,
+    OURS_UNMETERED,
+    OURS_WITH_TWO_WORKERS,
+    PEERS,
+    YARDSTICK,
+)
 from bench.native import build
 from bench.processes import (
     Cores,
@@ -72,7 +82,7 @@ def takes(subject: str, scenario: Scenario) -> bool:
         return scenario.direct
     if subject in {OURS_WITH_TWO_WORKERS, OURS_IN_PART}:
         return scenario.two_workers
-    return scenario.peers if subject in PEERS else subject in {YARDSTICK, BARE, OURS}
+    return scenario.peers if subject in PEERS else subject in {YARDSTICK, BARE, OURS_UNMETERED, OURS}
 
 
 @dataclass(frozen=True)

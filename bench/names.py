@@ -4,6 +4,7 @@ DIRECT = "direct"
 YARDSTICK = "nginx"
 BARE = "aiohttp"
 OURS = "farebox"
+OURS_UNMETERED = "farebox, metering off"  # its connections alone, joined by the bench
 LITELLM = "litellm"
 PORTKEY = "portkey"
 PEERS = ("envoy", LITELLM, "otari", PORTKEY, "mlflow", "tensorzero", "bifrost")  # gateways of others

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from bench.names import BARE, DIRECT, OURS, OURS_IN_PART, OURS_WITH_TWO_WORKERS, YARDSTICK
-from bench.subjects.bare_aiohttp import bare_aiohttp
+from bench.names import BARE, DIRECT, OURS, OURS_IN_PART, OURS_UNMETERED, OURS_WITH_TWO_WORKERS, YARDSTICK
+from bench.subjects.bare import bare_aiohttp, unmetered
 from bench.subjects.base import Place, Running
 from bench.subjects.direct import direct
 from bench.subjects.farebox import farebox, farebox_in_part, farebox_with_two_workers
@@ -17,6 +17,7 @@ SUBJECTS: dict[str, Subject] = {
     DIRECT: direct,
     YARDSTICK: nginx,
     BARE: bare_aiohttp,
+    OURS_UNMETERED: unmetered,
     OURS: farebox,
     OURS_IN_PART: farebox_in_part,
     OURS_WITH_TWO_WORKERS: farebox_with_two_workers,
