@@ -165,6 +165,8 @@ class StreamMeter(BaseMeter):
                 blocks = piece.split(b"\n\n")
                 if not blocks.pop():
                     return self._whole(piece, blocks)
+        elif CR not in piece and b"\n\n\n" not in piece:
+            return self._in_parts(piece)
         return self._cut(piece)
 
     def finish(self) -> bytes:
@@ -197,6 +199,16 @@ class StreamMeter(BaseMeter):
         if not taken or not self._takes_out:
             return piece
         return b"".join(block + b"\n\n" for index, block in enumerate(blocks) if index not in taken)
+
+    def _in_parts(self, piece: bytes) -> bytes:
+        """LF line ends, cut anywhere, as a TLS record of 16 KB is: only what is torn at its two ends goes the general way."""
+        last = piece.rfind(b"\n\n") + 2
+        first = 0 if self._splitter.idle else piece.find(b"\n\n") + 2
+        if last < 2 or first == last:  # no whole event in between
+            return self._cut(piece)
+        begun = self._cut(piece[:first]) if first else b""
+        relayed = begun + self.feed(piece[first:last]) + self._cut(piece[last:])
+        return piece if relayed == piece else relayed
 
     def _cut(self, piece: bytes) -> bytes:
         """The general case: events that begin and end anywhere."""
