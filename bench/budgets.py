@@ -78,6 +78,8 @@ BUDGETS = (
     Budget("CPU a chunk, flat out", "flat", "cpu_us_a_chunk", (2, 1.3, 1.1), "x nginx", _NGINX),
     Budget("added to first byte, one client, p50", "one", "first_byte_p50_ms", (1.5, 0.5, 0.3), "ms", Against.DIRECT),
     Budget("added to first byte, one client, p99", "one", "first_byte_p99_ms", (4, 1.5, 0.8), "ms", Against.DIRECT),
+    Budget("the same of a stream, p50", "one-stream", "first_byte_p50_ms", (1.5, 0.5, 0.3), "ms", Against.DIRECT),
+    Budget("the same of a stream, p99", "one-stream", "first_byte_p99_ms", (4, 1.5, 0.8), "ms", Against.DIRECT),
     Budget("memory of an idle worker", "memory", "idle_mb", (90, 60, 50), "MB"),
     Budget("memory a stream", "memory", "kb_a_stream", (40, 20, 8), "KB"),
     Budget("CPU of a 1 MB prompt", "prompt", "cpu_us_a_call", (3, 1.6, 1.3), "x nginx", _NGINX),

@@ -55,15 +55,16 @@ _MEMORY = (
     Column("MB after they were cut", "after_mb"),
     Column("pace kept", "pace", 2),
 )
+_FIRST_BYTE = (
+    Column("first byte p50 ms", "first_byte_p50_ms", 3),
+    Column("first byte p99 ms", "first_byte_p99_ms", 3),
+)
 _COLUMNS: dict[str, tuple[Column, ...]] = {
     "memory": _MEMORY,
     "memory5k": _MEMORY,
     "small": _CALL,
-    "one": (
-        Column("first byte p50 ms", "first_byte_p50_ms", 3),
-        Column("first byte p99 ms", "first_byte_p99_ms", 3),
-        Column("CPU us a call", "cpu_us_a_call"),
-    ),
+    "one": (*_FIRST_BYTE, Column("CPU us a call", "cpu_us_a_call")),
+    "one-stream": _FIRST_BYTE,
     "flat": (*_CHUNK, Column("busy", "busy", 2)),
     "paced": (
         *_CHUNK,

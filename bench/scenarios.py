@@ -110,6 +110,17 @@ SCENARIOS = (
         direct=True,
         peers=True,
     ),
+    # A plain answer waits for its settlement, a stream's first event does not.
+    Scenario(
+        name="one-stream",
+        title="short stream, one client",
+        model="bench-short",
+        connections=1,
+        stream=Stream(chunks=8, period_ms=0),
+        interval=2.0,
+        direct=True,
+        peers=True,
+    ),
     Scenario(
         name="flat",
         title="flat-out SSE, 16 clients",
