@@ -4,6 +4,7 @@ What a row does not say is the same for all: who asks, the errors in our shape, 
 hand for what other listeners and surfaces answer (proxy/admin/openapi_parts/*.yaml).
 """
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -62,6 +63,9 @@ def document(endpoints: Iterable[Endpoint], version: str) -> Document:
     rows = tuple(endpoints)
     shapes = {shape for row in rows for shape in (row.body, row.answer) if isinstance(shape, type)} | {Error}
     _, schemas = msgspec.json.schema_components(sorted(shapes, key=lambda shape: shape.__name__), ref_template=_REF)
+    for schema in schemas.values():
+        if "description" in schema:  # a docstring, which only newer Pythons compile without its indentation
+            schema["description"] = inspect.cleandoc(schema["description"])
     paths: dict[str, dict[str, Any]] = {}
     for row in rows:
         paths.setdefault(PREFIX + row.path, {})[row.method.lower()] = _operation(row)
