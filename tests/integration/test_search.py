@@ -5,6 +5,7 @@ import random
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,7 @@ ON_INDEX = sorted(name for name in load_queries() if name.startswith(("admin_usa
 @pytest.mark.parametrize("name", ON_INDEX)
 def test_every_search_reads_an_index(name: str) -> None:
     """No full scan of the two tables, and no sorting of what an index has in order, where an account or a time is given."""
-    with sqlite3.connect(":memory:") as database:
+    with closing(sqlite3.connect(":memory:")) as database:
         for migration in load_migrations():
             for statement in migration.statements:
                 database.execute(statement)
