@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import cast
+from typing import Any, cast
 
 from proxy.core.errors import Conflict, InvalidRequest, NotFound
 from proxy.core.money import MAX_AMOUNT
@@ -265,9 +265,10 @@ class Ledger:
 
     async def _snapshot(self, partition: Partition, cursor: str, *account_ids: str) -> Reply:
         keys = (partition.epoch, partition.accounts, partition.deadlines)
-        return await self._run("snapshot", keys, (self._epoch, partition.prefix, cursor, PAGE, *account_ids))
+        args: Args = (self._epoch, partition.prefix, cursor, PAGE, *account_ids)
+        return cast("Reply", await self._run("snapshot", keys, args))
 
-    def _run(self, name: str, keys: Sequence[bytes], args: Args) -> Awaitable[Reply]:
+    def _run(self, name: str, keys: Sequence[bytes], args: Args) -> Awaitable[Any]:
         return self._runner.run(load(name), keys, args)
 
     async def _hold_again(self, command: bytes, error: ScriptMissing | RedisAmbiguous, give_up_at: float) -> Reply:
