@@ -146,7 +146,8 @@ class Ledger:
 
         Raises InvalidRequest where the account's spending would pass 2^53-1: the hold is then left to the reaper.
         """
-        if not (0 <= charge_microcredits <= MAX_AMOUNT and 0 <= tokens <= MAX_AMOUNT) or len(record) > MAX_RECORD_BYTES:
+        # MAX_AMOUNT is ones only: numbers that are joined bit by bit are within it when each of them is.
+        if not 0 <= charge_microcredits | tokens <= MAX_AMOUNT or len(record) > MAX_RECORD_BYTES:
             raise ValueError(f"charge and tokens are from 0 to 2^53-1, a record is at most {MAX_RECORD_BYTES} bytes")
         call = encoded_call_id(call_id)
         place = self._places.get(account_id)
@@ -286,7 +287,7 @@ class Ledger:
     def _encode_hold(self, request: HoldRequest) -> bytes:
         version, amount, tokens = request.version, request.amount_microcredits, request.tokens
         lease_ms, draft = request.lease_ms, request.draft
-        if not (0 <= version <= MAX_AMOUNT and 0 <= amount <= MAX_AMOUNT and 0 <= tokens <= MAX_AMOUNT):
+        if not 0 <= version | amount | tokens <= MAX_AMOUNT:  # as in `settle`
             raise ValueError("version, amount and tokens are whole numbers from 0 to 2^53-1")
         if not 0 < lease_ms <= MAX_LEASE_MS or len(draft) > MAX_RECORD_BYTES:
             raise ValueError(f"a lease is from 1 to {MAX_LEASE_MS} ms, a draft at most {MAX_RECORD_BYTES} bytes")

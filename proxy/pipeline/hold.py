@@ -201,7 +201,8 @@ class Hold:
 
     def _end(self, record: CallRecord) -> Awaitable[Ended]:
         """Hands the record to the ledger."""
-        ledger, account_id, call_id = self._credits.ledger, self.call.caller.account_id, self.call.call_id
+        call, ledger = self.call, self._credits.ledger
+        account_id, call_id = call.caller.account_id, call.call_id
         if record.settlement_basis == records.NONE:
             return ledger.release(account_id, call_id, encode_record(record))
         tokens = record.input_tokens + record.output_tokens
