@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from struct import Struct
 from struct import error as struct_error
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,7 +20,7 @@ from proxy.core import records
 from proxy.core.money import MAX_AMOUNT
 from proxy.core.records import LedgerEntry, UsageRecord
 from proxy.records.row import CallRecord, read_record
-from proxy.sql.database import Params, Value
+from proxy.sql.database import Params
 
 CALL = "call"
 CREDIT = "credit"
@@ -60,7 +60,9 @@ class Event:
         """Parameters of the query `upsert_usage_record`."""
         if self.record is None:
             return None
-        return _usage_row(self.record, self.revision) | {"call_id": self.call_id, "account_id": self.account_id}
+        row = msgspec.structs.asdict(self.record)
+        row["call_id"], row["account_id"] = self.call_id, self.account_id
+        return _usage_row(row, self.revision)
 
     def ledger_row(self) -> Params | None:
         """Parameters of the query `insert_ledger_entry`."""
@@ -189,15 +191,15 @@ def _entry(named: Mapping[str, bytes], account_id: str) -> LedgerEntry:
 
 def usage_row(record: UsageRecord, revision: int) -> Params:
     """A usage record as parameters of `upsert_usage_record`; JSON keeps its integers exact."""
-    return _usage_row(record, revision) | {"call_id": record.call_id, "account_id": record.account_id}
+    return _usage_row({column.name: getattr(record, column.name) for column in fields(UsageRecord)}, revision)
 
 
-def _usage_row(record: UsageRecord | CallRecord, revision: int) -> dict[str, Value]:
-    row = {name: getattr(record, name) for name in _RECORD_COLUMNS}
-    row["stream"] = int(record.stream)
-    row["usage"] = _json(record.usage)
-    row["tags"] = _json(record.tags)
-    row["cached_tokens"] = sum(count for name, count in record.usage.items() if name.startswith("cache_read"))
+def _usage_row(row: dict[str, Any], revision: int) -> Params:
+    usage = row["usage"]
+    row["stream"] = int(row["stream"])
+    row["usage"] = _json(usage)
+    row["tags"] = _json(row["tags"])
+    row["cached_tokens"] = sum(count for name, count in usage.items() if name.startswith("cache_read"))
     row["revision"] = revision
     return row
 
