@@ -8,7 +8,6 @@ the number of calls when its time is over.
 """
 
 import asyncio
-import json
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import hiredis
+import msgspec
 import uvloop
 
 from bench.figures import Figures
@@ -30,6 +30,7 @@ from proxy.core.outcomes import Held, HoldRequest
 from proxy.ledger.connection import RedisConnection
 from proxy.ledger.ledger import Ledger
 from proxy.ledger.scripts import RedisScripts, ScriptRunner, load
+from proxy.records.row import CallRecord, encode_record
 
 _IN_FLIGHT = 64
 _WARM_UP_S = 0.5
@@ -38,8 +39,26 @@ _BUSY_CALLS = 40_000
 _ACCOUNT = "acct_0000000000000000bench"
 _EPOCH = "bench"
 _LIMITS = (Limit("key:key_bench", REQUESTS, 10**9), Limit("key:key_bench", TOKENS, 10**10))
-# As long as the draft and the record of a small call are.
-_DRAFT, _RECORD = (json.dumps({"filler": "x" * size}).encode() for size in (330, 500))
+_ENDED = {
+    "status": 200,
+    "outcome": "completed",
+    "usage": {"input": 25, "output": 15},
+    "input_tokens": 25,
+    "output_tokens": 15,
+    "cost_nano_usd": 12_750,
+    "charge_microcredits": 60,
+    "settlement_basis": "reported",
+    "duration_ms": 412,
+    "time_to_first_byte_ms": 398,
+}
+# The draft and the record of a small call.
+_CALL = CallRecord(
+    *(1_764_000_000_000, "key_0000000000000000bench", "openai", "gpt-4o-mini", "openai", "/v1/chat/completions"),
+    hold_microcredits=100,
+    price_version="2026-11-01",
+    trace_id="0" * 32,
+)
+DRAFT, RECORD = encode_record(_CALL), encode_record(msgspec.structs.replace(_CALL, **_ENDED))
 
 
 def measure_scripts(redis_port: int, redis_pid: int, cores: Cores) -> Figures:
@@ -72,7 +91,7 @@ class _Recorder:
 
     async def post(self, command: bytes) -> Any:
         self.commands.append(command)
-        return [b"held", 0, 0, *[0] * 2 * len(_LIMITS)] if load("hold").sha in command else [b"settled", 0, 0, 0, 0]
+        return bytes(8 * 2 * (1 + len(_LIMITS))) if load("hold").sha in command else b"S" + bytes(25)
 
 
 async def _opened(port: int) -> tuple[RedisConnection, Ledger]:
@@ -87,11 +106,11 @@ async def _opened(port: int) -> tuple[RedisConnection, Ledger]:
 
 async def _hold_and_settle(ledger: Ledger, call_ids: Sequence[str]) -> None:
     for call_id in call_ids:
-        held = await ledger.hold(HoldRequest(_ACCOUNT, call_id, 100, 1040, 60_000, _LIMITS, 1, _DRAFT))
+        held = await ledger.hold(HoldRequest(_ACCOUNT, call_id, 100, 1040, 60_000, _LIMITS, 1, DRAFT))
         if not isinstance(held, Held):
             raise LoadFailedError(f"a hold was not granted: {held}")
     for call_id in call_ids:
-        await ledger.settle(_ACCOUNT, call_id, 60, 40, _RECORD)
+        await ledger.settle(_ACCOUNT, call_id, 60, 40, RECORD)
 
 
 async def _prepared(port: int) -> list[bytes]:
@@ -128,7 +147,7 @@ def _read(connection: socket.socket, reader: hiredis.Reader, replies: int) -> No
         if reply is False:  # only then: the last batch's replies may have come with those of the one before
             reader.feed(connection.recv(1 << 20))
             continue
-        if not isinstance(reply, list) or reply[0] not in {b"held", b"settled"}:
+        if not isinstance(reply, bytes):  # a refusal is a list
             raise LoadFailedError(f"not what a call is answered: {reply!r}")
         replies -= 1
 

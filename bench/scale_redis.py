@@ -9,7 +9,6 @@ recorded, the ended holds are removed.
 
 import contextlib
 import itertools
-import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import cast
 
 from bench.figures import Figures
 from bench.generator import LoadFailedError
+from bench.ledger import DRAFT, RECORD
 from bench.processes import Cores, cpu_ns, pin
 from bench.scale_fit import percentile
 from bench.scale_wire import Kept, Wire, gathered, now
@@ -41,8 +41,6 @@ _BATCH = 500  # events a commit, as the recorder has them
 _CHUNK = 1000
 _SETTLING_S = 0.3
 _ENDED = 10_000
-# As long as the draft and the record of a small call are.
-_DRAFT, _RECORD = (json.dumps({"filler": "x" * size}).encode() for size in (330, 500))
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ class Site:
         held = now(ledger.hold(_request(number, call_id, _LEASE_MS)))
         if not isinstance(held, Held):
             raise LoadFailedError(f"a hold was not granted: {held}")
-        now(ledger.settle(name, call_id, 60, 40, _RECORD))
+        now(ledger.settle(name, call_id, 60, 40, RECORD))
         keys = [partition.limit(name, *place) for place in _limit_places(number)]
         account, *limits = self._wire.ask("MGET", partition.account(name), *keys)
         event = self._wire.ask("XREVRANGE", partition.stream, "+", "-", "COUNT", 1)[0][1]
@@ -170,20 +168,9 @@ class Site:
             self._in_flight(self._batches())
 
     def _queue(self, event: Sequence[bytes]) -> None:
-        place = event.index(b"call") + 2 if event[1] == b"call" else event.index(b"call")
         streams = [partition.stream for partition in self._ledger.partitions]
         for numbers in _chunks(self._crowd.unread):
-            self._together(
-                [
-                    (
-                        *("XADD", streams[number % len(streams)], "*"),
-                        *event[: place + 1],
-                        new_call_id(),
-                        *event[place + 2 :],
-                    )
-                    for number in numbers
-                ]
-            )
+            self._together([("XADD", streams[number % len(streams)], "*", *event) for number in numbers])
 
     def _weigh_ended(self) -> None:
         """What a call leaves behind once it is recorded: how its hold ended, for ten minutes."""
@@ -233,7 +220,7 @@ class Site:
             for call_id, number in batch:
                 now(self._encoding.hold(_request(number, call_id, _LEASE_MS)))
             for call_id, number in batch:
-                now(self._encoding.settle(_account(number), call_id, 60, 40, _RECORD))
+                now(self._encoding.settle(_account(number), call_id, 60, 40, RECORD))
         return self._batches()
 
     def _batches(self) -> list[list[bytes]]:
@@ -248,7 +235,7 @@ class Site:
             if after:
                 wire.write(b"".join(after))
             for reply in wire.replies(len(batch)):
-                if reply[0] not in {b"held", b"settled"}:
+                if not isinstance(reply, bytes):  # a refusal is a list
                     raise LoadFailedError(f"not what a call is answered: {reply!r}")
 
     def _timed_holds(self, call_ids: Sequence[str], accounts: Sequence[int]) -> Figures:
@@ -265,10 +252,10 @@ class Site:
             self._wire.write(command)
             reply = self._wire.replies(1)[0]
             taken.append((time.perf_counter_ns() - began) / 1000)
-            if reply[0] != b"held":
+            if not isinstance(reply, bytes):
                 raise LoadFailedError(f"a hold was not granted: {reply!r}")
         for call_id, number in zip(call_ids, accounts, strict=True):
-            now(self._ledger.settle(_account(number), call_id, 60, 40, _RECORD))
+            now(self._ledger.settle(_account(number), call_id, 60, 40, RECORD))
         return {"hold_p50_us": percentile(taken, 0.5), "hold_p99_us": percentile(taken, 0.99)}
 
     def _record(self, wanted: int) -> None:
@@ -329,7 +316,7 @@ def _limit_places(number: int) -> tuple[tuple[str, str], ...]:
 def _request(number: int, call_id: str, lease_ms: int) -> HoldRequest:
     scope = f"key:key_{number:020d}"
     limits = (Limit(scope, REQUESTS, 10**9), Limit(scope, TOKENS, 10**10))
-    return HoldRequest(_account(number), call_id, 100, 1040, lease_ms, limits, 1, _DRAFT)
+    return HoldRequest(_account(number), call_id, 100, 1040, lease_ms, limits, 1, DRAFT)
 
 
 def _chunks(count: int) -> Iterator[range]:

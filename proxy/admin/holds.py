@@ -4,6 +4,7 @@ All holds are listed partition by partition, an account's within its own; the so
 somebody pages may show its hold twice.
 """
 
+from contextlib import suppress
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from proxy.admin.call import Call, Endpoint, PageQuery
 from proxy.admin.shapes import credits_of
 from proxy.core.errors import InvalidRequest
 from proxy.ledger.open_holds import OpenHold
+from proxy.records.row import CallRecord, read_record
 
 TAG = "Holds"
 
@@ -65,16 +67,6 @@ class Released(msgspec.Struct, kw_only=True):
     charge_microcredits: int
     posted_microcredits: int
     held_microcredits: int
-
-
-class _Draft(msgspec.Struct):
-    """What a hold's draft says of its call."""
-
-    at: int | None = None
-    key_id: str | None = None
-    provider: str | None = None
-    model: str | None = None
-    path: str | None = None
 
 
 async def list_holds(call: Call) -> HoldPage:
@@ -130,10 +122,9 @@ def _cursor(call: Call, partition: int, deadline: int, call_id: str) -> str:
 
 
 def _shown(partition: int, hold: OpenHold) -> HoldView:
-    try:
-        draft = msgspec.json.decode(hold.draft, type=_Draft)
-    except msgspec.DecodeError:
-        draft = _Draft()
+    draft: CallRecord | None = None
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        draft = read_record(hold.draft)
     return HoldView(
         call_id=hold.call_id,
         account_id=hold.account_id,
@@ -142,11 +133,11 @@ def _shown(partition: int, hold: OpenHold) -> HoldView:
         credits=credits_of(hold.amount_microcredits),
         checkpoint_microcredits=hold.checkpoint_microcredits,
         deadline_at=hold.deadline,
-        key_id=draft.key_id,
-        provider=draft.provider,
-        model=draft.model,
-        path=draft.path,
-        began_at=draft.at,
+        key_id=draft.key_id if draft else None,
+        provider=draft.provider if draft else None,
+        model=draft.model if draft else None,
+        path=draft.path if draft else None,
+        began_at=draft.at if draft else None,
     )
 
 

@@ -1,6 +1,5 @@
 """`farebox holds`: what open calls have set aside, and ending one by hand."""
 
-import json
 from dataclasses import asdict
 
 import click
@@ -14,6 +13,7 @@ from proxy.core.money import format_credits
 from proxy.core.outcomes import POLICIES, Ended
 from proxy.ledger.open_holds import BEGINNING, OpenHold, OpenHolds
 from proxy.ledger.scripts import RedisScripts
+from proxy.records.row import shown_record
 
 _PAGE = 500
 
@@ -39,7 +39,7 @@ def list_holds(config: Config, *, reference: str | None, limit: int, as_json: bo
     found = run_async(work())
     if as_json:
         for one in found:
-            print_json({**asdict(one), "draft": json.loads(one.draft)})
+            print_json({**asdict(one), "draft": shown_record(one.draft, one.call_id, one.account_id)})
         return
     rows = [(one.call_id, one.account_id, format_credits(one.amount_microcredits), when(one.deadline)) for one in found]
     print_table(("CALL", "ACCOUNT", "CREDITS#", "LEASE UNTIL"), rows, empty="No open holds.")

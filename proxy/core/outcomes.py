@@ -31,7 +31,7 @@ MAX_LIMITS = 32  # of one hold
 class HoldRequest:
     """A call that asks to be admitted. `tokens` is what it may use, `version` the account's that its limits were read with.
 
-    `draft` is its usage record so far, as JSON: what is recorded should nobody come back to end the hold.
+    `draft` is its usage record so far: what is recorded should nobody come back to end the hold.
     """
 
     account_id: str

@@ -51,13 +51,15 @@ MAX_TEXT_BYTES = 2_000  # actor, reason, idempotency key
 MAX_RECORD_BYTES = 64 * 1024
 
 LIMIT_ROW = Struct("<cq")
-HOLD_NUMBERS = Struct("<qqqq")  # version, amount, tokens, lease
+HOLD_NUMBERS = Struct("<qqqq")  # version, amount, tokens, lease; account id and limits follow
 EXTEND_NUMBERS = Struct("<qqqq")  # step, amount, checkpoint, lease
-SETTLE_NUMBERS = Struct("<qq")  # charge, tokens
+SETTLE_NUMBERS = Struct("<qq")  # charge, tokens; the account id follows
+_HELD = tuple(Struct(f"<{2 * (1 + count)}q") for count in range(MAX_LIMITS + 1))  # by the number of limits
+_ENDED = Struct("<cBqqq")
 
 Reply = Sequence[Any]  # bytes and int
 
-_STATES = {state.encode(): state for state in (SETTLED, RELEASED, EXPIRED, CORRECTED, UNKNOWN)}
+_STATES = {b"S": SETTLED, b"R": RELEASED, b"X": EXPIRED, b"C": CORRECTED, b"U": UNKNOWN}
 
 
 def check_amount(value: int, name: str, *, lowest: int = 0, highest: int = MAX_AMOUNT) -> int:
@@ -95,18 +97,19 @@ def read_standings(limits: tuple[Limit, ...], reply: Reply, start: int) -> tuple
     """The pairs (remaining, ms) of a hold's reply from `start` on, each with its limit."""
     standings = []
     for limit in limits:
-        remaining, reset_ms = reply[start : start + 2]
+        remaining, reset_ms = reply[start], reply[start + 1]
         start += 2
         left = remaining if remaining > 0 else 0  # noqa: FURB136 - `max` takes seven times as long
         standings.append(Standing(limit, left, None if reset_ms == -1 else reset_ms))
     return tuple(standings)
 
 
-def read_hold(limits: tuple[Limit, ...], reply: Reply) -> Held | Refused | Stale | UnknownAccount | None:
+def read_hold(limits: tuple[Limit, ...], reply: bytes | Reply) -> Held | Refused | Stale | UnknownAccount | None:
     """The outcome of the hold script; None where a hold with this id has already ended."""
+    if isinstance(reply, bytes):
+        held = _HELD[len(limits)].unpack(reply)
+        return Held(held[0], held[1], read_standings(limits, held, 2) if limits else ())
     outcome = reply[0]
-    if outcome == b"held":
-        return Held(reply[1], reply[2], read_standings(limits, reply, 3) if limits else ())
     if outcome == b"refused":
         return _read_refused(limits, reply)
     if outcome == b"stale":
@@ -125,7 +128,7 @@ def _read_refused(limits: tuple[Limit, ...], reply: Reply) -> Refused:
     return Refused(source, limit, required, available, None if retry_ms == -1 else retry_ms, standings)
 
 
-def read_ended(reply: Reply) -> Ended:
+def read_ended(reply: bytes) -> Ended:
     """The outcome of settle, release and expire."""
-    state, repeated, charge, posted, held = reply
+    state, repeated, charge, posted, held = _ENDED.unpack(reply)
     return Ended(_STATES[state], repeated == 1, charge, posted, held)

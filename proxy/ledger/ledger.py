@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import cast
+from typing import Any, cast
 
 from proxy.core.errors import Conflict, InvalidRequest, NotFound
 from proxy.core.money import MAX_AMOUNT
@@ -146,7 +146,8 @@ class Ledger:
 
         Raises InvalidRequest where the account's spending would pass 2^53-1: the hold is then left to the reaper.
         """
-        if not (0 <= charge_microcredits <= MAX_AMOUNT and 0 <= tokens <= MAX_AMOUNT) or len(record) > MAX_RECORD_BYTES:
+        # MAX_AMOUNT is ones only: numbers that are joined bit by bit are within it when each of them is.
+        if not 0 <= charge_microcredits | tokens <= MAX_AMOUNT or len(record) > MAX_RECORD_BYTES:
             raise ValueError(f"charge and tokens are from 0 to 2^53-1, a record is at most {MAX_RECORD_BYTES} bytes")
         call = encoded_call_id(call_id)
         place = self._places.get(account_id)
@@ -265,9 +266,10 @@ class Ledger:
 
     async def _snapshot(self, partition: Partition, cursor: str, *account_ids: str) -> Reply:
         keys = (partition.epoch, partition.accounts, partition.deadlines)
-        return await self._run("snapshot", keys, (self._epoch, partition.prefix, cursor, PAGE, *account_ids))
+        args: Args = (self._epoch, partition.prefix, cursor, PAGE, *account_ids)
+        return cast("Reply", await self._run("snapshot", keys, args))
 
-    def _run(self, name: str, keys: Sequence[bytes], args: Args) -> Awaitable[Reply]:
+    def _run(self, name: str, keys: Sequence[bytes], args: Args) -> Awaitable[Any]:
         return self._runner.run(load(name), keys, args)
 
     async def _hold_again(self, command: bytes, error: ScriptMissing | RedisAmbiguous, give_up_at: float) -> Reply:
@@ -285,7 +287,7 @@ class Ledger:
     def _encode_hold(self, request: HoldRequest) -> bytes:
         version, amount, tokens = request.version, request.amount_microcredits, request.tokens
         lease_ms, draft = request.lease_ms, request.draft
-        if not (0 <= version <= MAX_AMOUNT and 0 <= amount <= MAX_AMOUNT and 0 <= tokens <= MAX_AMOUNT):
+        if not 0 <= version | amount | tokens <= MAX_AMOUNT:  # as in `settle`
             raise ValueError("version, amount and tokens are whole numbers from 0 to 2^53-1")
         if not 0 < lease_ms <= MAX_LEASE_MS or len(draft) > MAX_RECORD_BYTES:
             raise ValueError(f"a lease is from 1 to {MAX_LEASE_MS} ms, a draft at most {MAX_RECORD_BYTES} bytes")

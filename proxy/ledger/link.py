@@ -106,7 +106,7 @@ class Link(asyncio.Protocol):
         outbox, transport = self._outbox, self._transport
         if not outbox or transport is None or transport.is_closing():
             return  # `connection_lost` fails them as not sent
-        transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
+        transport.write(b"".join(outbox))
         outbox.clear()
 
     def _look(self) -> None:

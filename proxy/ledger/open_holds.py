@@ -25,7 +25,7 @@ BEGINNING: Place = (0, "")
 
 @dataclass(frozen=True, slots=True)
 class OpenHold:
-    """What a call has set aside. `draft` is its usage record so far, as JSON."""
+    """What a call has set aside. `draft` is its usage record so far, as it is stored (see records/row.py)."""
 
     call_id: str
     account_id: str

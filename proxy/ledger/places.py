@@ -16,10 +16,11 @@ MAX_CACHED_LIMITS = 100  # of one account: its keys and models with limits of th
 
 
 class Blank(NamedTuple):
-    """What is filled into a form: `length` bytes, behind what they begin with. None: their length is filled in before them."""
+    """What is filled into a form: `length` bytes, between what is always there. None: their length is filled in before them."""
 
     length: int | None
     beginning: bytes = b""
+    ending: bytes = b""
 
 
 Items = Sequence[bytes | Blank]
@@ -33,6 +34,7 @@ class Place:
         "_account_id",
         "_epoch",
         "_holds",
+        "_owner",
         "_partition",
         "account",
         "deadlines",
@@ -54,7 +56,8 @@ class Place:
         self.holds = partition.hold("")
         self.id_length = id_length
         keys = (self.epoch, self.account, Blank(id_length, self.holds), self.deadlines, self.stream)
-        args = (epoch, Blank(id_length), account_id.encode(), Blank(SETTLE_NUMBERS.size), _RECORD)
+        self._owner = len(account_id).to_bytes(2, "little") + account_id.encode()
+        args = (epoch, Blank(id_length), Blank(SETTLE_NUMBERS.size, ending=self._owner), _RECORD)
         self.settle = form(load("settle"), keys, args)
         """The form of `settle`. To fill in: call id twice, numbers, length of the record, record."""
 
@@ -69,7 +72,8 @@ class Place:
             call = Blank(self.id_length)
             key = Blank(self.id_length, self.holds)
             keys: Items = (self.deadlines, self.epoch, self.account, key, *limit_keys)
-            args = (self._epoch, call, self._account_id.encode(), Blank(HOLD_NUMBERS.size), ceilings, _RECORD)
+            numbers = Blank(HOLD_NUMBERS.size, ending=self._owner + ceilings)
+            args = (self._epoch, call, numbers, _RECORD)
             known = form(load("hold"), keys, args)
             if len(self._holds) >= MAX_CACHED_LIMITS:  # limits were changed often: old ones are not asked for again
                 self._holds.clear()
@@ -88,4 +92,5 @@ def _part(item: bytes | Blank) -> bytes:
         return b"$%d\r\n%b\r\n" % (len(item), item.replace(b"%", b"%%"))
     if item.length is None:
         return b"$%d\r\n%b\r\n"
-    return b"$%d\r\n%b%%b\r\n" % (len(item.beginning) + item.length, item.beginning.replace(b"%", b"%%"))
+    beginning, ending = (text.replace(b"%", b"%%") for text in (item.beginning, item.ending))
+    return b"$%d\r\n%b%%b%b\r\n" % (len(item.beginning) + item.length + len(item.ending), beginning, ending)

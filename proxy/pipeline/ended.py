@@ -10,9 +10,9 @@ from proxy.core.errors import FareboxError, UpstreamTimeout
 from proxy.pipeline.exchange import ClientLeft
 
 if TYPE_CHECKING:
-    from proxy.core.records import UsageRecord
     from proxy.metrics import Metrics
     from proxy.pipeline.call import Call
+    from proxy.records.row import CallRecord
 
 log = logging.getLogger("farebox.hold")
 
@@ -52,7 +52,7 @@ def forget_trace(error: BaseException) -> None:
         error.__traceback__ = error.__context__ = None
 
 
-def count_call(metrics: Metrics, call: Call, record: UsageRecord, hold: int, error: BaseException | None) -> None:
+def count_call(metrics: Metrics, call: Call, record: CallRecord, hold: int, error: BaseException | None) -> None:
     """Counts a call that was settled or released. `hold` is what it had held, `error` what ended it."""
     ended = metrics.ended(
         record.provider, call.route.metric_model, record.outcome, record.status or 0, record.settlement_basis
@@ -67,9 +67,9 @@ def count_call(metrics: Metrics, call: Call, record: UsageRecord, hold: int, err
         ended.overrun_microcredits += charge - hold
     if error is not None and isinstance(error, FareboxError):
         # Which time limit it was, and which failure: the outcome alone does not say.
-        log.info("call %s: %s: %s", record.call_id, record.provider, error.code)
+        log.info("call %s: %s: %s", call.call_id, record.provider, error.code)
         metrics.upstream_failures.add((record.provider, error.code))
     meter = call.meter
     if meter is not None and meter.flag:
-        log.warning("call %s: usage from %s was not believed: %s", record.call_id, record.provider, meter.flag)
+        log.warning("call %s: usage from %s was not believed: %s", call.call_id, record.provider, meter.flag)
         metrics.flagged.add((record.provider,))

@@ -12,8 +12,6 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
-import msgspec
-
 from proxy.core import records
 from proxy.core.errors import InvalidRequest, Unavailable
 from proxy.core.outcomes import UNKNOWN, Extended, Gone, Held, HoldRequest, Refused
@@ -33,6 +31,7 @@ from proxy.pipeline.resources import Resources, Unfinished
 from proxy.pipeline.strict import afford, limit_output
 from proxy.pipeline.turnstile import Turnstile
 from proxy.providers.dialect import FREE
+from proxy.records.row import CallRecord, encode_record, usage_record
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from proxy.accounts.authenticator import Authenticator
     from proxy.config import Credits as CreditsConfig
     from proxy.core.outcomes import Ended, Stale, Standing, UnknownAccount
-    from proxy.core.records import UsageRecord
     from proxy.ledger.ledger import Ledger
     from proxy.metrics import Metrics
     from proxy.pipeline.call import Call
@@ -61,7 +59,6 @@ _BAD_ENDS_A_TURN = 4
 _FIRST_NOTE_S = 0.5
 # How far output may seem to be above its limit before the hold grows: a token of blanks has many bytes.
 _OVER, _OVER_TOKENS = 4, 256
-_encode = msgspec.json.Encoder().encode
 
 
 class Credits:
@@ -202,15 +199,16 @@ class Hold:
             self.balance = ended.posted_microcredits
         count_call(credits_.metrics, call, record, self.amount, error)
 
-    def _end(self, record: UsageRecord) -> Awaitable[Ended]:
+    def _end(self, record: CallRecord) -> Awaitable[Ended]:
         """Hands the record to the ledger."""
-        ledger, account_id, call_id = self._credits.ledger, record.account_id, record.call_id
+        call, ledger = self.call, self._credits.ledger
+        account_id, call_id = call.caller.account_id, call.call_id
         if record.settlement_basis == records.NONE:
-            return ledger.release(account_id, call_id, _encode(record))
+            return ledger.release(account_id, call_id, encode_record(record))
         tokens = record.input_tokens + record.output_tokens
-        return ledger.settle(account_id, call_id, record.charge_microcredits, tokens, _encode(record))
+        return ledger.settle(account_id, call_id, record.charge_microcredits, tokens, encode_record(record))
 
-    async def _end_otherwise(self, record: UsageRecord, failure: InvalidRequest | Unavailable) -> Ended | None:
+    async def _end_otherwise(self, record: CallRecord, failure: InvalidRequest | Unavailable) -> Ended | None:
         """Where the ledger cannot take the record as it is, or not now; None where it went to the spool."""
         if isinstance(
             failure, InvalidRequest
@@ -223,12 +221,13 @@ class Hold:
         await self._spool(record, failure.code)
         return None
 
-    async def _spool(self, record: UsageRecord, why: str) -> None:
+    async def _spool(self, record: CallRecord, why: str) -> None:
         """Keeps a settlement where Redis is away or has lost the hold."""
-        log.warning("call %s: its settlement goes to the spool: %s", record.call_id, why)
+        call = self.call
+        log.warning("call %s: its settlement goes to the spool: %s", call.call_id, why)
         tokens = record.input_tokens + record.output_tokens
-        charge, payload = record.charge_microcredits, _encode(record)
-        await self._credits.spool.put(record.account_id, record.call_id, charge, tokens, payload)
+        charge, payload = record.charge_microcredits, encode_record(record)
+        await self._credits.spool.put(call.caller.account_id, call.call_id, charge, tokens, payload)
 
     async def keep(self, resource: str) -> None:
         """Notes whose a stored answer is, before the client reads its id; a second time does nothing."""
@@ -253,7 +252,8 @@ class Hold:
         self._draft.provider = call.route.endpoint.provider
         self._draft.hold_microcredits = self._draft.charge_microcredits = self.amount
         self._draft.settlement_basis = records.HOLD
-        noted = resources.remember(call, meter.resource, Unfinished(self._draft, call.tariff, call.ask.service_tier))
+        record = usage_record(self._draft, call.call_id, call.caller.account_id)
+        noted = resources.remember(call, meter.resource, Unfinished(record, call.tariff, call.ask.service_tier))
         await self._extend(self.amount, self._draft, self._credits.config.background_lease_s)
         await resources.remembered(noted)
         return True
@@ -303,19 +303,19 @@ class Hold:
         """Renews the lease and notes what the call has cost so far."""
         await self._extend(self.amount, checkpoint_record(self.call, self.amount))
 
-    async def _extend(self, amount: int, draft: UsageRecord, lease_s: int | None = None) -> Extended | None:
+    async def _extend(self, amount: int, draft: CallRecord, lease_s: int | None = None) -> Extended | None:
         """Extends to an absolute amount; None where Redis is away or the hold is gone (the stream goes on)."""
         self._extending = True
         self._step += 1
         try:
             extended = await self._credits.ledger.extend(
-                draft.account_id,
+                self.call.caller.account_id,
                 self.call.call_id,
                 self._step,
                 amount,
                 min(draft.charge_microcredits, self.amount),
                 (lease_s or self._credits.config.lease_s) * 1000,
-                _encode(draft),
+                encode_record(draft),
             )
         except Unavailable as error:
             log.warning("call %s: the hold could not be renewed: %s", self.call.call_id, error.code)
@@ -344,7 +344,9 @@ class Hold:
         lease_ms = credits_.config.lease_s * 1000
         account_id, call_id = caller.account_id, call.call_id
         return credits_.ledger.hold(
-            HoldRequest(account_id, call_id, self.amount, tokens, lease_ms, limits, caller.version, _encode(draft))
+            HoldRequest(
+                account_id, call_id, self.amount, tokens, lease_ms, limits, caller.version, encode_record(draft)
+            )
         )
 
     async def _insist(self, answer: Held | Refused | Stale | UnknownAccount, tokens: int) -> Held:

@@ -33,30 +33,27 @@ _WITH_FIGURES = frozenset((records.REPORTED, records.HOLD))
 _FIRST_ERROR_STATUS = 400
 
 
-def draft_record(call: Call, hold_microcredits: int) -> UsageRecord:
+def draft_record(call: Call, hold_microcredits: int) -> CallRecord:
     """What is known when the call is held: abandoned, and free until a checkpoint says otherwise."""
-    caller, ask = call.caller, call.ask
-    # The eight that every record has, in their order: half of what they cost by name.
+    ask = call.ask
     return CallRecord(
-        call.call_id,
         call.at_ms,
-        caller.account_id,
-        caller.key_id,
+        call.caller.key_id,
         call.route.endpoint.provider,
         ask.model,
         call.operation.dialect,
         call.exchange.path,
-        stream=ask.stream,
-        status=call.status,
-        hold_microcredits=hold_microcredits,
-        price_version=call.tariff.price.version,
-        attempts=call.attempts,
-        trace_id=call.trace_id,
-        tags=call.tags,
+        ask.stream,
+        call.status,
+        call.attempts,
+        hold_microcredits,
+        call.tariff.price.version,
+        call.trace_id,
+        call.tags,
     )
 
 
-def checkpoint_record(call: Call, hold_microcredits: int) -> UsageRecord:
+def checkpoint_record(call: Call, hold_microcredits: int) -> CallRecord:
     """What would stand on the record if this process died now: from the moment of sending on, the prompt at least."""
     record = draft_record(call, hold_microcredits)
     if not call.forwarded_at or call.operation.billing == FREE or (call.status or 0) >= _FIRST_ERROR_STATUS:
@@ -89,8 +86,8 @@ def basis_of(call: Call) -> str:
 
 
 def final_record(
-    record: UsageRecord, call: Call, hold_microcredits: int, basis: str, count: Usage | None = None
-) -> UsageRecord:
+    record: CallRecord, call: Call, hold_microcredits: int, basis: str, count: Usage | None = None
+) -> CallRecord:
     """The record of a call that has ended with `call.outcome`, its charge included: `record` is its draft, filled in.
 
     `basis` is that of `basis_of`, `count` what was counted where it says so.
@@ -146,7 +143,7 @@ def output_so_far(meter: Meter) -> int:
 
 
 def price_usage(
-    record: UsageRecord, tariff: Tariff, usage: Usage, asked_tier: str | None, served_tier: str | None
+    record: CallRecord | UsageRecord, tariff: Tariff, usage: Usage, asked_tier: str | None, served_tier: str | None
 ) -> None:
     """Fills in a usage and what it costs in its service tier. Raises Unpriced, and leaves the charge as it is."""
     record.usage = usage.counters
@@ -157,7 +154,7 @@ def price_usage(
     record.cost_nano_usd, record.charge_microcredits = tariff.bill(usage, tier)
 
 
-def _price(record: UsageRecord, call: Call, usage: Usage) -> None:
+def _price(record: CallRecord, call: Call, usage: Usage) -> None:
     meter = call.meter
     price_usage(record, call.tariff, usage, call.ask.service_tier, None if meter is None else meter.service_tier)
 

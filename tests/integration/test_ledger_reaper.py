@@ -8,6 +8,7 @@ import pytest
 from proxy.core.outcomes import Ended
 from proxy.ledger.reaper import Reaper
 from tests.support.ledger_house import ACCOUNT, LedgerHouse, ledger_house
+from tests.support.ledger_runner import named_event
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ async def test_an_abandoned_hold_is_charged_by_policy(house: LedgerHouse, policy
     assert (await reaper.sweep()).expired == 0
     partition = house.ledger.partition_of(ACCOUNT)
     (_, pairs), *_ = await house.redis.execute("XREVRANGE", partition.stream, "+", "-", "COUNT", 1)
-    event = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    event = named_event(pairs)
     assert (event[b"state"], event[b"record"]) == (b"expired", b'{"draft":2}')
 
 

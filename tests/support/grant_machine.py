@@ -18,7 +18,7 @@ from proxy.core.outcomes import EXPIRED, Credited, HoldRequest
 from proxy.ledger.credit_scripts import CreditScripts, NotCovered, NotExpired, NotRefunded, Operation, TooManyGrants
 from proxy.ledger.errors import RedisAmbiguous
 from proxy.ledger.ledger import Ledger
-from tests.support.ledger_runner import CLOCK_KEY, BlockingRunner, Mutation, as_bytes, finish, outcome
+from tests.support.ledger_runner import CLOCK_KEY, BlockingRunner, Mutation, as_bytes, finish, named_event, outcome
 from tests.support.redis_server import RedisServer
 
 ACCOUNTS = ("acct_a", "acct_b")
@@ -302,7 +302,7 @@ class GrantMachine:
         stream = self.runner.command("XRANGE", self.partition.stream, f"({self.last_event}", "+")
         for (entry_id, pairs), event in zip(stream, self.model.events, strict=True):
             self.last_event = entry_id.decode()
-            real = dict(zip(pairs[::2], pairs[1::2], strict=True))
+            real = named_event(pairs)
             if event["kind"] == "credit":
                 for word in (b"actor", b"reason", b"idempotency_key"):
                     assert real.pop(word) == b""

@@ -14,7 +14,7 @@ from proxy.core.money import MAX_AMOUNT
 from proxy.core.outcomes import EXPIRED, HoldRequest
 from proxy.ledger.errors import RedisAmbiguous
 from proxy.ledger.ledger import Ledger
-from tests.support.ledger_runner import CLOCK_KEY, BlockingRunner, Mutation, as_bytes, finish, outcome
+from tests.support.ledger_runner import CLOCK_KEY, BlockingRunner, Mutation, as_bytes, finish, named_event, outcome
 from tests.support.ledger_steps import (
     ACCOUNTS,
     Credit,
@@ -207,7 +207,7 @@ class LedgerMachine:
         stream = self.runner.command("XRANGE", self.partition.stream, f"({self.last_event}", "+")
         for (entry_id, pairs), event in zip(stream, self.model.events, strict=True):
             self.last_event = entry_id.decode()
-            real = dict(zip(pairs[::2], pairs[1::2], strict=True))
+            real = named_event(pairs)
             expected = {name.encode(): as_bytes(value) for name, value in event.items()}
             if event["kind"] == "credit":
                 expected |= {b"actor": b"", b"reason": b"", b"idempotency_key": b""}

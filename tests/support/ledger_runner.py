@@ -14,6 +14,7 @@ from proxy.core.errors import Conflict, InvalidRequest, NotFound
 from proxy.ledger.connection import Argument, encode
 from proxy.ledger.errors import RedisAmbiguous, ScriptMissing, reply_error
 from proxy.ledger.scripts import Script
+from proxy.records.events import CHARGE, CORRECTED, CORRECTION, read_call_end
 
 CLOCK = "redis.call('TIME')"
 CLOCK_KEY = "test:now"
@@ -115,3 +116,19 @@ def outcome(work: Callable[[], Any]) -> Any:
 def as_bytes(value: str | int | bytes) -> bytes:
     """A value of an event as Redis has it."""
     return value if isinstance(value, bytes) else str(value).encode()
+
+
+def named_event(parts: Sequence[bytes]) -> dict[bytes, bytes]:
+    """What an event of a stream says, by name; a call's figures taken out of their packing."""
+    if parts[0] != b"call":
+        return dict(zip(parts[::2], parts[1::2], strict=True))
+    end = read_call_end(parts[1])
+    said: dict[str, str | int | bytes] = {
+        "kind": "call", "account": end.account_id, "call": end.call_id, "state": end.state, "charge": end.charge,
+        "at": end.at, "record": parts[3],
+    }  # fmt: skip
+    if end.seq:
+        entry = CORRECTION if end.state == CORRECTED else CHARGE
+        said |= {"seq": end.seq, "entry": entry, "amount": end.amount, "before": end.before}
+        said |= {"after": end.before + end.amount}
+    return {name.encode(): as_bytes(value) for name, value in said.items()}

@@ -3,10 +3,10 @@
 -- repeated step changes nothing. A hold never shrinks.
 -- KEYS  1 epoch  2 account  3 hold  4 deadlines (and the keys in the hold's `taken`, in the same slot)
 -- ARGV  1 epoch  2 call id  3 account id  4 packed: step (from 1), amount in all, checkpoint (microcredits), lease (ms)
---       5 draft of the usage record (JSON)
+--       5 draft of the usage record
 -- Reply 'extended', 1 where the hold covers the amount, the hold's amount; or 'gone'
 -- Errors EPOCH, ARGUMENT, ACCOUNT: nothing was changed.
--- include: formats, correct
+-- include: formats
 local step, wanted, checkpoint, lease = parse('<i8i8i8i8', ARGV[4])
 if step < 1 or step > MAX or wanted < 0 or wanted > MAX or checkpoint < 0 or checkpoint > MAX or not ARGV[5] then
   return redis.error_reply('ARGUMENT step, amount and checkpoint are whole numbers up to 2^53-1')
@@ -36,13 +36,14 @@ end
 local more, changes = math.max(0, wanted - amount), { KEYS[2], '', KEYS[3], '' }
 local grows = more > 0 and more <= posted - held and budgets_allow(more)
 if grows then
-  correct_limits(changes, taken, more, 0, 0)
+  local spare, ended = 0, 0
+  -- include: correct
   amount, held = wanted, held + more
 end
 -- include: clock
 local deadline = now + lease
 changes[2] = pack(ACCOUNT, credited, spent, held, seq, version)
-changes[4] = pack(HOLD, 'H', amount, checkpoint, step, deadline, tokens, #owner, owner, #taken, taken) .. ARGV[5]
+changes[4] = pack(HOLD .. 'c0', 'H', amount, checkpoint, step, deadline, tokens, #owner, owner, #taken, taken, ARGV[5])
 call('MSET', unpack(changes))
 call('ZADD', KEYS[4], deadline, ARGV[2])
 return { 'extended', (grows or more == 0) and 1 or 0, amount }
