@@ -76,17 +76,19 @@ async def relay(call: Call, answer: UpstreamExchange, hold: Hold) -> None:
             await _relay_stream(call, answer, hold, passage, (headers, first))
             return
     rest = answer.whole()  # most plain answers came in one read, head and all
-    if rest is not None:
-        whole, rest_follows = first + (rest if passage is None else passage.feed(rest)), False
-    else:
+    if rest is None:
         whole, rest_follows = await _collect(answer, passage, first)
-    if rest_follows:
-        await _relay_stream(call, answer, hold, passage, (headers, whole))
-        return
-    if passage is not None:
-        whole += passage.finish()
+        if rest_follows:
+            await _relay_stream(call, answer, hold, passage, (headers, whole))
+            return
     else:
+        whole = rest if passage is None else passage.feed(rest)
+        if first:
+            whole = first + whole
+    if passage is None:
         headers, whole = _scrubbed(headers, whole, call.route.endpoint.secrets)
+    elif tail := passage.finish():
+        whole += tail
     await hold.settle()
     add_headers(headers, call, hold)
     _add_charge(headers, hold)
@@ -243,8 +245,9 @@ class _Places(dict[bytes, bytes | None]):
 
     def __missing__(self, name: bytes) -> bytes | None:
         lower = name.lower()
-        place = lower if lower in {b"content-type", b"content-encoding"} else b""
-        place = None if drop_response_header(lower) else place
+        place: bytes | None = lower if lower in {b"content-type", b"content-encoding"} else b""
+        if drop_response_header(lower):
+            place = None
         if len(self) < _MAX_PLACES:
             self[name] = place
         return place

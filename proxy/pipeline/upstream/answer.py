@@ -134,9 +134,8 @@ class AnswerReader:
             if self._chunked or value.strip().lower() != b"chunked":
                 raise _Refused
             self._chunked = True
-        self._headers.append(
-            (name, value.rstrip())
-        )  # only blanks and tabs: the parser lets no other white space through
+        # Only blanks and tabs are stripped: the parser lets no other white space through.
+        self._headers.append((name, value.rstrip()))
 
     def on_headers_complete(self) -> None:
         """The head is there: an interim one is skipped, the final one is the call's."""
