@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,6 +38,7 @@ log = logging.getLogger("farebox.relay")
 _WHOLE_ANSWER_BYTES = 16 * 1024 * 1024
 _MAX_ERROR_BYTES = 1024 * 1024  # unpacked
 _FIRST_ERROR_STATUS = 400
+_MAX_PLACES = 1024  # names of headers are kept; each is bounded as heads are
 _BOM = b"\xef\xbb\xbf"
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
@@ -76,17 +76,19 @@ async def relay(call: Call, answer: UpstreamExchange, hold: Hold) -> None:
             await _relay_stream(call, answer, hold, passage, (headers, first))
             return
     rest = answer.whole()  # most plain answers came in one read, head and all
-    if rest is not None:
-        whole, rest_follows = first + (rest if passage is None else passage.feed(rest)), False
-    else:
+    if rest is None:
         whole, rest_follows = await _collect(answer, passage, first)
-    if rest_follows:
-        await _relay_stream(call, answer, hold, passage, (headers, whole))
-        return
-    if passage is not None:
-        whole += passage.finish()
+        if rest_follows:
+            await _relay_stream(call, answer, hold, passage, (headers, whole))
+            return
     else:
+        whole = rest if passage is None else passage.feed(rest)
+        if first:
+            whole = first + whole
+    if passage is None:
         headers, whole = _scrubbed(headers, whole, call.route.endpoint.secrets)
+    elif tail := passage.finish():
+        whole += tail
     await hold.settle()
     add_headers(headers, call, hold)
     _add_charge(headers, hold)
@@ -211,9 +213,9 @@ def _add_charge(headers: RawHeaders, hold: Hold) -> None:
 
 def _scrubbed(headers: RawHeaders, body: bytes, secrets: Iterable[str]) -> tuple[RawHeaders, bytes]:
     """A provider's error without what identifies our account with it; unpacked for that where it came compressed."""
-    coding = next((value.lower() for name, value in headers if _place(name) == b"content-encoding"), b"")
+    coding = next((value.lower() for name, value in headers if _PLACES[name] == b"content-encoding"), b"")
     if coding and (plain := unpacked(body, coding, _MAX_ERROR_BYTES)) is not None:
-        headers = [pair for pair in headers if _place(pair[0]) != b"content-encoding"]
+        headers = [pair for pair in headers if _PLACES[pair[0]] != b"content-encoding"]
         body = plain
     return headers, scrub_error(body, secrets)
 
@@ -223,7 +225,7 @@ def _read_head(answer: UpstreamExchange) -> tuple[RawHeaders, bytes, bytes]:
     headers: RawHeaders = []
     content_type = coding = b""
     for pair in answer.headers:
-        place = _place(pair[0])
+        place = _PLACES[pair[0]]
         if place is None:
             continue
         headers.append(pair)
@@ -235,13 +237,23 @@ def _read_head(answer: UpstreamExchange) -> tuple[RawHeaders, bytes, bytes]:
     return headers, content_type, coding
 
 
-@lru_cache(maxsize=1024)
-def _place(name: bytes) -> bytes | None:
-    """What a header is to us: its name where it is read here, empty where it is passed on, None where it is dropped."""
-    lower = name.lower()
-    if drop_response_header(lower):
-        return None
-    return lower if lower in {b"content-type", b"content-encoding"} else b""
+class _Places(dict[bytes, bytes | None]):
+    """What a header is to us: its name where it is read here, empty where it is passed on, None where it is dropped.
+
+    By the name as a provider spells it; a look-up for those that were met before.
+    """
+
+    def __missing__(self, name: bytes) -> bytes | None:
+        lower = name.lower()
+        place: bytes | None = lower if lower in {b"content-type", b"content-encoding"} else b""
+        if drop_response_header(lower):
+            place = None
+        if len(self) < _MAX_PLACES:
+            self[name] = place
+        return place
+
+
+_PLACES = _Places()
 
 
 def _guessed(first: bytes) -> bytes:

@@ -154,10 +154,11 @@ class StreamMeter(BaseMeter):
     def feed(self, piece: bytes) -> bytes:
         """Read the events that end in this piece; return what to relay of it, normally the piece itself."""
         # Most pieces are whole events with LF line ends: the splitter's bookkeeping would cost more than the reading.
-        # A byte is looked for as a number: looking for it as bytes raises and clears an error first.
-        if self._splitter.idle and piece.endswith(b"\n\n") and CR not in piece:
-            if piece.startswith(b"data: ") and piece.find(LF) == len(piece) - 2:
-                return b"" if self._event(piece[6:-2]) and self._takes_out else piece
+        # A byte is looked for as a number: looking for it as bytes raises and clears an error first. Slices that are compared
+        # cost half of `startswith` and `endswith`, which read their arguments the slow way.
+        if self._splitter.idle and piece[-2:] == b"\n\n" and CR not in piece:
+            if piece[:6] == b"data: " and LF not in (data := piece[6:-2]):
+                return b"" if self._event(data) and self._takes_out else piece
             if piece.count(LF) == 3 and piece.startswith(b"event: ") and (at := piece.find(b"\ndata: ")) > 0:
                 return b"" if self._event(piece[at + 7 : -2]) and self._takes_out else piece
             # A blank line of its own, in front or between, is no part of the event behind it.

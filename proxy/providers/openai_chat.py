@@ -133,12 +133,15 @@ class _Document(PlainMeter):
         if answer.usage is not None:
             reading = read_usage(answer.usage)
             self.usage, self.partial, self.flag = _with_units(reading, self._ask) if self._ask.units else reading
+        counts = self.usage is None  # a text is only read to be counted
         for choice in answer.choices or ():
-            if choice.message is not None:
-                read_text(choice.message, self._tally)
-                if choice.message.executed_tools:
+            message = choice.message
+            if message is not None:
+                if counts:
+                    read_text(message, self._tally)
+                if message.executed_tools:
                     self.flag = self.flag or OTHER_TOOLS
-            elif isinstance(choice.text, str):
+            elif counts and isinstance(choice.text, str):
                 self._tally.add(choice.text)
 
     def _read_figures(self, document: bytearray) -> None:
@@ -178,7 +181,7 @@ class _Stream(StreamMeter):
             self._read_choices(choices)
         if chunk.error is not None:
             self._fail()
-        if self.service_tier is None and isinstance(chunk.service_tier, str):
+        if chunk.service_tier is not None and self.service_tier is None and isinstance(chunk.service_tier, str):
             self.service_tier = chunk.service_tier
         if chunk.x_groq is not None and chunk.x_groq.usage is not None:
             self._take(read_usage(chunk.x_groq.usage))

@@ -84,30 +84,30 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> None:
         """Moves what `data` holds to the receiver; raises BadAnswer. After `done`, look at `keep`."""
-        self._overhead += len(data)
+        size = len(data)
+        self._overhead += size
+        failure: Exception | None = None
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            if not self.done:
-                self._hand_on(len(data))  # what came before the bad byte
-                raise BadAnswer from error
-            self.keep = False  # the answer is whole; what comes behind it is not for us
+            failure = error
         if self.done:
-            self.keep = self.keep and self._ends_with(data)
-        if self._pieces:
-            self._hand_on(len(data))
+            # What comes behind a whole answer is not for us.
+            self.keep = self.keep and failure is None and self._ends_with(data)
+            failure = None
+        pieces = self._pieces
+        if pieces:
+            self._overhead = 0
+            self._receiver.arrived(pieces, size)
+            pieces.clear()
         elif self._overhead > MAX_OVERHEAD and not self.done:
             raise BadAnswer
+        if failure is not None:
+            raise BadAnswer from failure
 
     def close(self) -> None:
         """No more answers: the parser holds our methods, a cycle that would wait for the collector."""
         del self._parser
-
-    def _hand_on(self, size: int) -> None:
-        if self._pieces:
-            self._overhead = 0
-            self._receiver.arrived(self._pieces, size)
-            self._pieces.clear()
 
     def _ends_with(self, data: bytes) -> bool:
         """Whether nothing follows the answer in the read that completed it: the parser skips stray line ends silently.
@@ -129,20 +129,20 @@ class AnswerReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer."""
-        headers = self._headers
-        if len(headers) >= MAX_HEADERS:
-            raise _Refused
         if len(name) == 17 and name.lower() == b"transfer-encoding":
             # We asked for no other coding, and the parser would hand its bytes on as if they were the body.
             if self._chunked or value.strip().lower() != b"chunked":
                 raise _Refused
             self._chunked = True
-        headers.append((name, value.rstrip()))  # only blanks and tabs: the parser lets no other white space through
+        # Only blanks and tabs are stripped: the parser lets no other white space through.
+        self._headers.append((name, value.rstrip()))
 
     def on_headers_complete(self) -> None:
         """The head is there: an interim one is skipped, the final one is the call's."""
         status = self._parser.get_status_code()
         headers, self._headers = self._headers, []  # the new list gathers the trailers, which are bounded and dropped
+        if len(headers) > MAX_HEADERS:
+            raise _Refused
         if status < 200:
             if status < 100 or status == 101:
                 raise _Refused
@@ -157,6 +157,8 @@ class AnswerReader:
 
     def on_message_complete(self) -> None:
         """The end of an answer, interim or final."""
+        if len(self._headers) > MAX_HEADERS:
+            raise _Refused
         if self._interim:
             self._interim = False
             self._chunked = False
