@@ -114,12 +114,12 @@ def seek(received: bytearray, size: int) -> tuple[bytes, int, int] | None:
     end = received.find(_END, 0, min(size, MAX_KEPT_BYTES)) + len(_END)
     if end < len(_END):
         return None
-    raw = bytes(received[:end])
-    length = _LENGTH.search(raw)
-    if length is None:
+    parts = _LENGTH.split(received[:end], 1)
+    if len(parts) == 1:
         return None
-    first, last = length.span(1)
-    return sha256(raw[:first] + raw[last:]).digest(), int(raw[first:last]), end
+    before, length, after = parts
+    # Joined by what is in no head but at its end: no other head can come to the same.
+    return sha256(_END.join((before, after))).digest(), int(length), end
 
 
 def ends_there(received: bytearray, end: int) -> bool:
