@@ -7,6 +7,7 @@ follow from their bytes (an image behind a URL) get an allowance each.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -36,26 +37,6 @@ _WORDS = {
     TOKENS: "tokens per minute",
     CONCURRENT: "calls at once",
 }
-
-# Kind, and the names of the headers for its ceiling, what remains and when it is whole again, as two families of SDKs know them.
-_OPENAI_NAMES = (
-    (REQUESTS, b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests"),
-    (TOKENS, b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens"),
-)
-_ANTHROPIC_NAMES = (
-    (
-        REQUESTS,
-        b"anthropic-ratelimit-requests-limit",
-        b"anthropic-ratelimit-requests-remaining",
-        b"anthropic-ratelimit-requests-reset",
-    ),
-    (
-        TOKENS,
-        b"anthropic-ratelimit-tokens-limit",
-        b"anthropic-ratelimit-tokens-remaining",
-        b"anthropic-ratelimit-tokens-reset",
-    ),
-)
 
 
 def hold_bound_microcredits(ask: Ask, body_bytes: int, tariff: Tariff) -> int:
@@ -144,23 +125,35 @@ def rate_limit_headers(standings: Sequence[Standing], dialect: str, now_ms: int)
 
     OpenAI's say the time until a limit is whole again, Anthropic's the instant (RFC 3339), as both document.
     """
-    tightest: dict[str, Standing] = {}
+    requests: Standing | None = None
+    tokens: Standing | None = None
     for standing in standings:
         kind = standing.limit.kind
-        if kind not in tightest or standing.remaining < tightest[kind].remaining:
-            tightest[kind] = standing
+        if kind == REQUESTS:
+            if requests is None or standing.remaining < requests.remaining:
+                requests = standing
+        elif kind == TOKENS and (tokens is None or standing.remaining < tokens.remaining):
+            tokens = standing
     headers: RawHeaders = []
     anthropic = dialect == "anthropic"
-    for kind, of_ceiling, of_remaining, of_reset in _ANTHROPIC_NAMES if anthropic else _OPENAI_NAMES:
-        if kind in tightest:
-            standing = tightest[kind]
-            reset_ms = standing.reset_ms or 0
+    for tightest in (requests, tokens):
+        if tightest is not None:
+            left, reset_ms = tightest.remaining, tightest.reset_ms or 0
+            ceiling, of_remaining, of_reset = _known_headers(tightest.limit, anthropic)
             headers += (
-                (of_ceiling, b"%d" % standing.limit.ceiling),
-                (of_remaining, b"%d" % standing.remaining if standing.remaining > 0 else b"0"),
+                ceiling,
+                (of_remaining, b"%d" % left if left > 0 else b"0"),
                 (of_reset, _instant(now_ms + reset_ms) if anthropic else b"%dms" % reset_ms),
             )
     return headers
+
+
+@lru_cache(maxsize=4096)  # keys and accounts have the same few limits from call to call
+def _known_headers(limit: Limit, anthropic: bool) -> tuple[tuple[bytes, bytes], bytes, bytes]:
+    """What the headers of a limit always say, as the two families of SDKs know them: its ceiling, and the others' names."""
+    kind = limit.kind.encode()
+    pattern = b"anthropic-ratelimit-%b-%%b" % kind if anthropic else b"x-ratelimit-%%b-%b" % kind
+    return (pattern % b"limit", b"%d" % limit.ceiling), pattern % b"remaining", pattern % b"reset"
 
 
 def _not_priced(ask: Ask, missing: Sequence[str]) -> InsufficientCredits:
