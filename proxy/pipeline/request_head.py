@@ -4,8 +4,8 @@ A client sends the same head with call after call, but for the number in its Con
 was served is kept under a digest of its bytes, that number left out; the same bytes again are the same head, and neither they
 nor what follows from them (who calls, which operation, what goes on to the provider) has to be found out a second time.
 
-Guarantees: a head is found only where every byte but those digits is one that the parser has accepted before, at the same
-place, between two requests; no credential is kept, and nothing of strangers; memory is bounded.
+Guarantees: a head is found only where every byte but those digits (and the case of their name's two capitals) is one that the
+parser has accepted before, at the same place, between two requests; no credential is kept, and nothing of strangers; memory is bounded.
 """
 
 from __future__ import annotations
