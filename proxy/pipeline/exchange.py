@@ -6,6 +6,7 @@ knows of dialects or money.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -13,12 +14,14 @@ from proxy.core.errors import InvalidRequest, RequestTimeout, TooLarge
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from proxy.pipeline.client import ClientConnection
     from proxy.pipeline.request_head import RequestHead
 
 RawHeaders = list[tuple[bytes, bytes]]
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode("ascii") for status in HTTPStatus}
 _BODYLESS = frozenset({204, 304})
@@ -207,17 +210,17 @@ class Exchange:
         self.keep_alive = False
         return TooLarge(f"The request body is larger than {max_bytes} bytes, which is what this proxy accepts.")
 
-    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
-        """Sends a whole answer in one write. Raises ClientLeft."""
+    def answer(self, status: int, headers: Headers, body: bytes, lines: Sequence[bytes] = ()) -> None:
+        """Sends a whole answer in one write; `lines` are headers that are written already. Raises ClientLeft."""
         length = b"" if status in _BODYLESS else b"content-length: %d" % len(body)
-        data = self._head(status, headers, length, b"" if self.method == "HEAD" else body)
+        data = self._head(status, headers, lines, length, b"" if self.method == "HEAD" else body)
         if self.left:
             raise ClientLeft
         self.bytes_out += len(data)
         self.connection.send(data, soon=True)
         self._finished = True
 
-    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    def begin(self, status: int, headers: Headers, lines: Sequence[bytes] = ()) -> None:
         """Sends the head of an answer whose body follows in pieces. Raises ClientLeft."""
         bodyless = (
             status in _BODYLESS
@@ -225,7 +228,7 @@ class Exchange:
         self._chunked = not self.head.http_1_0 and not bodyless
         if not self._chunked and not bodyless:
             self.keep_alive = False
-        self._write(self._head(status, headers, b"transfer-encoding: chunked" if self._chunked else b""))
+        self._write(self._head(status, headers, lines, b"transfer-encoding: chunked" if self._chunked else b""))
 
     async def send(self, piece: bytes) -> None:
         """Sends a piece of the body as it is; waits while the client reads too slowly. Raises ClientLeft."""
@@ -276,12 +279,12 @@ class Exchange:
         if on_left is not None and not self._finished:
             on_left()
 
-    def _head(self, status: int, headers: Sequence[tuple[bytes, bytes]], framing: bytes, body: bytes = b"") -> bytes:
+    def _head(self, status: int, headers: Headers, ready: Sequence[bytes], framing: bytes, body: bytes = b"") -> bytes:
         """The head, and behind it the body that goes out with it. Joined in C: a line at a time costs three times as much."""
         if not self.body_complete and self.header(b"expect") is not None:
             # Its client may hold the body back now: what follows could be the body or the next request.
             self.keep_alive = False
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown" % status, *map(b": ".join, headers)]
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown" % status, *map(b": ".join, headers), *ready]
         if framing:
             lines.append(framing)
         if not self.keep_alive:

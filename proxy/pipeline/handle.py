@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
 from proxy.core.ids import new_call_id, trace_id_of
-from proxy.pipeline.admit import rate_limit_headers, with_media_of
+from proxy.pipeline.admit import rate_limit_lines, with_media_of
 from proxy.pipeline.allowed import with_models, within_reach
 from proxy.pipeline.alternatives import at_dearest
 from proxy.pipeline.attempts import first_answer
@@ -28,7 +28,7 @@ from proxy.pipeline.reply import send_error
 from proxy.pipeline.request_head import KnownHeads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from proxy.accounts.authenticator import Authenticator
     from proxy.accounts.caller import Caller
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from proxy.core.clock import Clock
     from proxy.metrics import Metrics
     from proxy.pipeline.candidates import Candidates
-    from proxy.pipeline.exchange import Exchange, RawHeaders
+    from proxy.pipeline.exchange import Exchange
     from proxy.pipeline.health import Health
     from proxy.pipeline.hold import Credits, Hold
     from proxy.pipeline.models import Models, Wanted
@@ -113,7 +113,7 @@ class Pipeline:
 
     async def _serve(self, exchange: Exchange, own: Callable[[Exchange], Awaitable[None]] | None) -> None:
         call_id = new_call_id()
-        limits: RawHeaders = []
+        limits: Sequence[bytes] = ()
         try:
             if own is not None:
                 await own(exchange)
@@ -128,7 +128,7 @@ class Pipeline:
                 async with hold:  # 402, 429 or 503 before anything is sent
                     await self._forward(call, hold)  # leaving the block settles or releases, however we leave it
             except FareboxError:
-                limits += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
+                limits = rate_limit_lines(hold.standings, call.dialect, call.at_ms)
                 raise
         except CreditsExhausted:
             log.info("call %s: cut, its credits ran out", call_id)
@@ -138,7 +138,7 @@ class Pipeline:
             log.debug("call %s: the client left", call_id)
         except Exception:  # the one home of a broad except on the path of a call: a defect is ours, and is said so
             log.exception("call %s: unexpected error", call_id)
-            self._fail(exchange, FareboxError(), call_id, [])
+            self._fail(exchange, FareboxError(), call_id, ())
 
     async def _list_models(self, exchange: Exchange, wanted: Wanted) -> None:
         refuse_websocket(exchange.named)
@@ -237,7 +237,7 @@ class Pipeline:
             instants = (call.started, call.forwarded_at, call.first_byte_at, self._clock.monotonic())
             self._metrics.timed[call.route.endpoint.provider].append(instants)
 
-    def _fail(self, exchange: Exchange, error: FareboxError, call_id: str, limits: RawHeaders) -> None:
+    def _fail(self, exchange: Exchange, error: FareboxError, call_id: str, limits: Sequence[bytes]) -> None:
         if not isinstance(error, UpstreamFailed | UpstreamTimeout):  # those were forwarded, and count as calls
             self._metrics.refused.add((error.code,))
         if exchange.head_sent or exchange.left:
