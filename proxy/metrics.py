@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import prometheus_client
 
 Labels = tuple[str, ...]
+Instants = tuple[float, float, float | None, float]
+"""Monotonic seconds of one forwarded call: begun, forwarded, answered (the first byte; None: never), ended."""
 
 _SECONDS = (
     0.0005,
@@ -119,7 +121,10 @@ class Ended:
 
 
 class Metrics:
-    """The metrics of one process; names are public. What every call adds to goes through `ended` and `timed`."""
+    """The metrics of one process; names are public. What every call adds to goes through `ended` and `timed`.
+
+    `timed` has the instants of forwarded calls by provider; how long they took is sorted into buckets at the next flush.
+    """
 
     def __init__(self) -> None:
         by_route = ("provider", "model")
@@ -148,7 +153,7 @@ class Metrics:
             _OVERHEAD_SECONDS,
         )
         self._ended: dict[tuple[str, str, str, int, str], Ended] = {}
-        self._timed: dict[str, list[tuple[float, float, float | None]]] = {}
+        self.timed: defaultdict[str, list[Instants]] = defaultdict(list)
         self.upstream = Histogram("farebox_upstream_seconds", "Whole time at the provider.", ("provider",), _SECONDS)
         self.first_byte = Histogram(
             "farebox_time_to_first_byte_seconds",
@@ -173,14 +178,6 @@ class Metrics:
         row.calls += 1
         return row
 
-    def timed(self, provider: str, overhead_s: float, upstream_s: float, first_byte_s: float | None) -> None:
-        """How long a forwarded call took; sorted into buckets at the next flush."""
-        durations = (overhead_s, upstream_s, first_byte_s)
-        if provider in self._timed:
-            self._timed[provider].append(durations)
-        else:
-            self._timed[provider] = [durations]
-
     def flush(self) -> None:
         """Moves everything into prometheus-client; call it about once a second and at the end of the process."""
         import prometheus_client  # noqa: PLC0415 - it reads PROMETHEUS_MULTIPROC_DIR when it is imported
@@ -204,11 +201,11 @@ class Metrics:
                 self.charged.add(route, row.charge_microcredits)
             if row.overrun_microcredits:
                 self.overrun.add(route, row.overrun_microcredits)
-        timed, self._timed = self._timed, {}
+        timed, self.timed = self.timed, defaultdict(list)
         for provider, calls in timed.items():
-            self.overhead.observe_all((), [overhead_s for overhead_s, _, _ in calls])
-            self.upstream.observe_all((provider,), [upstream_s for _, upstream_s, _ in calls])
-            answered = [first_byte_s for _, _, first_byte_s in calls if first_byte_s is not None]
+            self.overhead.observe_all((), [forwarded_at - started for started, forwarded_at, _, _ in calls])
+            self.upstream.observe_all((provider,), [ended_at - forwarded_at for _, forwarded_at, _, ended_at in calls])
+            answered = [answered_at - started for started, _, answered_at, _ in calls if answered_at is not None]
             self.first_byte.observe_all((provider,), answered)
 
 

@@ -78,16 +78,19 @@ class Authenticator:
             raise Forbidden("This kind of API key cannot be used here.", code="wrong_key_kind")
         return self._hasher.digest(key)
 
-    def remembered(self, digest: str, max_age_s: float = BACKSTOP_S) -> Caller | None:
-        """The caller whose key has this digest, if it was read less than `max_age_s` seconds ago. Raises InvalidKey (expired)."""
-        caller = self._known.younger(digest, self._clock.monotonic() - max_age_s)
+    def remembered(self, digest: str, now: float, max_age_s: float = BACKSTOP_S) -> Caller | None:
+        """The caller whose key has this digest, if it was read less than `max_age_s` seconds before the monotonic second `now`.
+
+        Raises InvalidKey (expired).
+        """
+        caller = self._known.younger(digest, now - max_age_s)
         if caller is not None and caller.expires_at is not None:
             self._require_unexpired(caller.expires_at)
         return caller
 
     async def caller_of(self, digest: str, max_age_s: float = BACKSTOP_S) -> Caller:
         """As `identify`, for a key of which only the digest is at hand."""
-        caller = self.remembered(digest, max_age_s)
+        caller = self.remembered(digest, self._clock.monotonic(), max_age_s)
         if caller is None:
             caller = await self._read(digest, max_age_s)
             if caller.expires_at is not None:

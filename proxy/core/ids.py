@@ -1,38 +1,39 @@
 """Identifiers: time-ordered UUIDs for calls, prefixed random ids for everything that people handle."""
 
 import os
-import struct
+import re
 import time
-from collections.abc import Iterator
 
-# RFC 9562's variant: the digit's two high bits are 10, the other two random.
-_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-_TEN_BYTES = struct.Struct("10s")
-_pool: list[Iterator[tuple[bytes]]] = []
-
-
-def _random() -> bytes:
-    """Ten random bytes, of four thousand that the operating system gives at a time: asking for each costs a call several us."""
-    if _pool and (taken := next(_pool[0], None)) is not None:
-        return taken[0]
-    _pool[:] = [_TEN_BYTES.iter_unpack(os.urandom(4000))]
-    return next(_pool[0])[0]
+# The last ten bytes of a UUID version 7 (RFC 9562): the digit 7, 12 random bits, the bits 10, and 62 random ones.
+_BATCH = 100
+_RANDOM_BITS = int("0fff3fffffffffffffff" * _BATCH, 16)
+_FIXED_BITS = int("70008000000000000000" * _BATCH, 16)
+_TAIL = re.compile("(.{4})(.{4})(.{12})")
+_tails: list[str] = []
 
 
-# A forked child must not hand out its parent's random bytes again.
-os.register_at_fork(after_in_child=_pool.clear)
+def _more_tails() -> None:
+    """A hundred at a time: asking the operating system for each costs a call several us, and writing it in pieces as much."""
+    random = int.from_bytes(os.urandom(10 * _BATCH), "big")
+    _tails.extend(map("-".join, _TAIL.findall(f"{random & _RANDOM_BITS | _FIXED_BITS:x}")))
+
+
+# A forked child must not hand out its parent's random bits again.
+os.register_at_fork(after_in_child=_tails.clear)
 
 
 def new_call_id(now_ms: int | None = None) -> str:
     """A UUID version 7 (RFC 9562) as text: 48 bits of Unix milliseconds, then 74 random bits; 36 characters."""
     milliseconds = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    instant, random = f"{milliseconds & 0xFFFFFFFFFFFF:012x}", _random().hex()
-    return f"{instant[:8]}-{instant[8:]}-7{random[:3]}-{_VARIANTS[random[3]]}{random[4:7]}-{random[7:19]}"
+    if not _tails:
+        _more_tails()
+    instant = milliseconds.to_bytes(6, "big").hex("-", -4)
+    return f"{instant}-{_tails.pop()}"
 
 
 def new_id(prefix: str) -> str:
     """`<prefix>_` and 20 hexadecimal digits (80 random bits): unique, not secret."""
-    return f"{prefix}_{_random().hex()}"
+    return f"{prefix}_{os.urandom(10).hex()}"
 
 
 def new_account_id() -> str:

@@ -7,7 +7,6 @@ follow from their bytes (an image behind a URL) get an allowance each.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from proxy.core.outcomes import Refused, Standing
     from proxy.core.pricing import Tariff
     from proxy.pipeline.candidates import Route
-    from proxy.pipeline.exchange import RawHeaders
     from proxy.providers.dialect import Ask
 
 MEDIA_PART_TOKENS = OTHER_BOUND
@@ -37,6 +35,17 @@ _WORDS = {
     TOKENS: "tokens per minute",
     CONCURRENT: "calls at once",
 }
+
+# Ceiling, what remains of it, and when it is whole again: of requests and of tokens, as the two families of SDKs know them.
+_OPENAI_LINES = (
+    b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %dms",
+    b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %dms",
+)
+_ANTHROPIC_LINES = tuple(
+    b"anthropic-ratelimit-%b-limit: %%d\r\nanthropic-ratelimit-%b-remaining: %%d\r\nanthropic-ratelimit-%b-reset: %%b"
+    % (kind, kind, kind)
+    for kind in (b"requests", b"tokens")
+)
 
 
 def hold_bound_microcredits(ask: Ask, body_bytes: int, tariff: Tariff) -> int:
@@ -120,8 +129,8 @@ def refusal(refused: Refused) -> InsufficientCredits | RateLimited:
     )
 
 
-def rate_limit_headers(standings: Sequence[Standing], dialect: str, now_ms: int) -> RawHeaders:
-    """Of each kind of rate limit the one that is closest to its end, as the dialect's headers name it.
+def rate_limit_lines(standings: Sequence[Standing], dialect: str, now_ms: int) -> list[bytes]:
+    """Of each kind of rate limit the one that is closest to its end, as the dialect's headers name it: their lines.
 
     OpenAI's say the time until a limit is whole again, Anthropic's the instant (RFC 3339), as both document.
     """
@@ -134,26 +143,19 @@ def rate_limit_headers(standings: Sequence[Standing], dialect: str, now_ms: int)
                 requests = standing
         elif kind == TOKENS and (tokens is None or standing.remaining < tokens.remaining):
             tokens = standing
-    headers: RawHeaders = []
-    anthropic = dialect == "anthropic"
-    for tightest in (requests, tokens):
-        if tightest is not None:
-            left, reset_ms = tightest.remaining, tightest.reset_ms or 0
-            ceiling, of_remaining, of_reset = _known_headers(tightest.limit, anthropic)
-            headers += (
-                ceiling,
-                (of_remaining, b"%d" % left if left > 0 else b"0"),
-                (of_reset, _instant(now_ms + reset_ms) if anthropic else b"%dms" % reset_ms),
-            )
-    return headers
+    of_requests, of_tokens = _ANTHROPIC_LINES if dialect == "anthropic" else _OPENAI_LINES
+    lines = []
+    if requests is not None:
+        lines.append(of_requests % _figures(requests, dialect, now_ms))
+    if tokens is not None:
+        lines.append(of_tokens % _figures(tokens, dialect, now_ms))
+    return lines
 
 
-@lru_cache(maxsize=4096)  # keys and accounts have the same few limits from call to call
-def _known_headers(limit: Limit, anthropic: bool) -> tuple[tuple[bytes, bytes], bytes, bytes]:
-    """What the headers of a limit always say, as the two families of SDKs know them: its ceiling, and the others' names."""
-    kind = limit.kind.encode()
-    pattern = b"anthropic-ratelimit-%b-%%b" % kind if anthropic else b"x-ratelimit-%%b-%b" % kind
-    return (pattern % b"limit", b"%d" % limit.ceiling), pattern % b"remaining", pattern % b"reset"
+def _figures(standing: Standing, dialect: str, now_ms: int) -> tuple[int, int, int | bytes]:
+    left, reset_ms = standing.remaining, standing.reset_ms or 0
+    left = left if left > 0 else 0  # noqa: FURB136 - `max` takes seven times as long
+    return standing.limit.ceiling, left, _instant(now_ms + reset_ms) if dialect == "anthropic" else reset_ms
 
 
 def _not_priced(ask: Ask, missing: Sequence[str]) -> InsufficientCredits:

@@ -154,26 +154,28 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._line or self._arriving is not None or (found := seek(_RECEIVED_BYTES, nbytes)) is None:
             return False
         digest, length, end = found
-        head = self._listener.heads.find(digest)
-        if head is None or length > LARGE_BODY_BYTES or nbytes - end > length:
+        head, here = self._listener.heads.find(digest), nbytes - end
+        if head is None or length > LARGE_BODY_BYTES or here > length:
             self._digest = digest if head is None and ends_there(_RECEIVED_BYTES, end) else None
             return False
         self.head_since = self.quiet_since = None
-        exchange = self._arriving = Exchange(self, head, length)
-        self._missing = length
+        exchange, body = Exchange(self, head, length), bytes(_RECEIVED[end:nbytes])
+        if here == length:
+            exchange.whole_body_came(body)
+        else:
+            self._arriving, self._missing = exchange, length - here
+            if body:
+                exchange.body_came(body)
         self._line.append(exchange)
-        self._take_missing(nbytes, end)
         self._wake()
         return True
 
-    def _take_missing(self, nbytes: int, first: int = 0) -> int:
-        """Hands on what came from `first` on of a body that the parser does not read; returns where it ends in what came."""
-        exchange = self._arriving
+    def _take_missing(self, nbytes: int) -> int:
+        """Hands on what came of a body that the parser does not read; returns where it ends in what came."""
+        exchange, end = self._arriving, min(nbytes, self._missing)
         assert exchange is not None
-        end = min(nbytes, first + self._missing)
-        if end > first:
-            exchange.body_came(bytes(_RECEIVED[first:end]))
-        self._missing -= end - first
+        exchange.body_came(bytes(_RECEIVED[:end]))
+        self._missing -= end
         if not self._missing:
             self._arriving = None
             exchange.body_ended()
@@ -263,15 +265,15 @@ class ClientConnection(asyncio.BufferedProtocol):
     # The exchange's side.
 
     def send(self, data: bytes, *, soon: bool = False) -> None:
-        """Writes to the client: at once, or at the end of this turn of the loop (see Outbox). Raises ClientLeft when it is gone."""
-        transport, outbox = self._transport, self._listener.outbox
+        """Writes to the client: at once, or at the end of this turn of the loop (see Departures). Raises ClientLeft when it is gone."""
+        transport, departures = self._transport, self._listener.departures
         if transport is None or transport.is_closing():
             raise ClientLeft
         if soon:
-            outbox.write(transport, data)
+            departures.write(transport, data)
             return
-        if outbox.waiting:
-            outbox.flush()  # what was answered before leaves before
+        if departures.waiting:
+            departures.flush()  # what was answered before leaves before
         transport.write(data)
 
     async def drained(self) -> None:
@@ -291,7 +293,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def close_after_flush(self) -> None:
         """Closes the connection once what was written is out."""
         if self._transport is not None:
-            self._listener.outbox.flush()
+            self._listener.departures.flush()
             self._transport.close()
 
     def abort(self) -> None:
@@ -381,7 +383,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._parser = HttpRequestParser(self)
         self._arriving = None
         self._overhead = 0
-        exchange.large_body_came(body)
+        exchange.whole_body_came(body)
 
     def _refuse(self) -> None:
         """What came is not HTTP as this server accepts it: answered behind the requests before it."""

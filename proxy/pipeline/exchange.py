@@ -6,6 +6,7 @@ knows of dialects or money.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -13,14 +14,16 @@ from proxy.core.errors import InvalidRequest, RequestTimeout, TooLarge
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from proxy.pipeline.client import ClientConnection
     from proxy.pipeline.request_head import RequestHead
 
 RawHeaders = list[tuple[bytes, bytes]]
 
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
+Headers = Sequence[tuple[bytes, bytes]]
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode("ascii") for status in HTTPStatus}
 _BODYLESS = frozenset({204, 304})
 
 
@@ -111,23 +114,24 @@ class Exchange:
 
         A large one is a bytearray, which serves wherever bytes are only read.
         """
-        if b"content-encoding" in self.named:
-            self._require_plain()
-        if self.declared_bytes > max_bytes:
-            raise self._too_large(max_bytes)
         if not self.body_complete:
+            self._require_plain()
+            if self.declared_bytes > max_bytes:
+                raise self._too_large(max_bytes)
             await self._receive(max_bytes, timeout_s)
+        return self.whole_body(max_bytes)
+
+    def whole_body(self, max_bytes: int) -> bytes:
+        """As `read_body`, of a body that is complete."""
+        self._require_plain()
         if self.received_bytes > max_bytes:
             raise self._too_large(max_bytes)
         pieces = self.take_pieces()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _require_plain(self) -> None:
-        coding = self.header(b"content-encoding") or b""
-        if coding != b"identity":
-            msg = (
-                f"Content-Encoding {str(coding, 'latin-1')[:20]!r} is not accepted on requests; send the body as it is."
-            )
+        if b"content-encoding" in self.named and (coding := self.header(b"content-encoding")) != b"identity":
+            msg = f"Content-Encoding {str(coding or b'', 'latin-1')[:20]!r} is not accepted on requests; send the body as it is."
             raise InvalidRequest(msg, code="unsupported_content_encoding")
 
     async def _receive(self, max_bytes: int, timeout_s: float) -> None:
@@ -181,7 +185,7 @@ class Exchange:
         if self._body_waiter is not None:
             self._wake()
 
-    def large_body_came(self, body: bytearray) -> None:
+    def whole_body_came(self, body: bytes | bytearray) -> None:
         """The whole body at once."""
         self._pieces = [cast("bytes", body)]
         self.received_bytes = len(body)
@@ -206,18 +210,17 @@ class Exchange:
         self.keep_alive = False
         return TooLarge(f"The request body is larger than {max_bytes} bytes, which is what this proxy accepts.")
 
-    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
-        """Sends a whole answer in one write. Raises ClientLeft."""
-        length = b"" if status in _BODYLESS else b"content-length: %d\r\n" % len(body)
-        head = self._head(status, headers, length)
+    def answer(self, status: int, headers: Headers, body: bytes, lines: Sequence[bytes] = ()) -> None:
+        """Sends a whole answer in one write; `lines` are headers that are written already. Raises ClientLeft."""
+        length = b"" if status in _BODYLESS else b"content-length: %d" % len(body)
+        data = self._head(status, headers, lines, length, b"" if self.method == "HEAD" else body)
         if self.left:
             raise ClientLeft
-        data = head + body if body and self.method != "HEAD" else head
         self.bytes_out += len(data)
         self.connection.send(data, soon=True)
         self._finished = True
 
-    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    def begin(self, status: int, headers: Headers, lines: Sequence[bytes] = ()) -> None:
         """Sends the head of an answer whose body follows in pieces. Raises ClientLeft."""
         bodyless = (
             status in _BODYLESS
@@ -225,7 +228,7 @@ class Exchange:
         self._chunked = not self.head.http_1_0 and not bodyless
         if not self._chunked and not bodyless:
             self.keep_alive = False
-        self._write(self._head(status, headers, b"transfer-encoding: chunked\r\n" if self._chunked else b""))
+        self._write(self._head(status, headers, lines, b"transfer-encoding: chunked" if self._chunked else b""))
 
     async def send(self, piece: bytes) -> None:
         """Sends a piece of the body as it is; waits while the client reads too slowly. Raises ClientLeft."""
@@ -276,21 +279,19 @@ class Exchange:
         if on_left is not None and not self._finished:
             on_left()
 
-    def _head(self, status: int, headers: Sequence[tuple[bytes, bytes]], framing: bytes) -> bytes:
-        # Joined twice in C: a line at a time costs three times as much.
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status]
-        if headers:
-            lines.append(b"\r\n".join(map(b": ".join, headers)))
-            lines.append(b"\r\n")
-        lines.append(framing)
+    def _head(self, status: int, headers: Headers, ready: Sequence[bytes], framing: bytes, body: bytes = b"") -> bytes:
+        """The head, and behind it the body that goes out with it. Joined in C: a line at a time costs three times as much."""
         if not self.body_complete and self.header(b"expect") is not None:
             # Its client may hold the body back now: what follows could be the body or the next request.
             self.keep_alive = False
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown" % status, *map(b": ".join, headers), *ready]
+        if framing:
+            lines.append(framing)
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
+            lines.append(b"connection: close")
+        lines += (b"", body)
         self.head_sent = True
-        return b"".join(lines)
+        return b"\r\n".join(lines)
 
     def _write(self, data: bytes) -> None:
         if self.left:

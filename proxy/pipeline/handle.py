@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.errors import FareboxError, UpstreamFailed, UpstreamTimeout
 from proxy.core.ids import new_call_id, trace_id_of
-from proxy.pipeline.admit import rate_limit_headers, with_media_of
+from proxy.pipeline.admit import rate_limit_lines, with_media_of
 from proxy.pipeline.allowed import with_models, within_reach
 from proxy.pipeline.alternatives import at_dearest
 from proxy.pipeline.attempts import first_answer
@@ -28,7 +28,7 @@ from proxy.pipeline.reply import send_error
 from proxy.pipeline.request_head import KnownHeads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from proxy.accounts.authenticator import Authenticator
     from proxy.accounts.caller import Caller
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from proxy.core.clock import Clock
     from proxy.metrics import Metrics
     from proxy.pipeline.candidates import Candidates
-    from proxy.pipeline.exchange import Exchange, RawHeaders
+    from proxy.pipeline.exchange import Exchange
     from proxy.pipeline.health import Health
     from proxy.pipeline.hold import Credits, Hold
     from proxy.pipeline.models import Models, Wanted
@@ -103,25 +103,21 @@ class Pipeline:
         self._refused_elsewhere = refused
         self.heads.forget()
 
-    async def handle(self, exchange: Exchange) -> None:
+    def handle(self, exchange: Exchange) -> Awaitable[None]:
         """Answers one request, whatever happens."""
+        return self._serve(exchange, self._own_paths.get(exchange.path))
+
+    def serve(self, exchange: Exchange) -> Awaitable[None]:
+        """Answers one request as if its path were nobody's own, whatever happens."""
+        return self._serve(exchange, None)
+
+    async def _serve(self, exchange: Exchange, own: Callable[[Exchange], Awaitable[None]] | None) -> None:
         call_id = new_call_id()
-        own = self._own_paths.get(exchange.path)
+        limits: Sequence[bytes] = ()
         try:
-            await (own(exchange) if own is not None else self._serve(exchange, call_id))
-        except ClientLeft:
-            log.debug("call %s: the client left", call_id)
-        except Exception:  # the one home of a broad except on the path of a call: a defect is ours, and is said so
-            log.exception("call %s: unexpected error", call_id)
-            self._fail(exchange, FareboxError(), call_id, [])
-
-    async def serve(self, exchange: Exchange) -> None:
-        """Answers one request as if its path were nobody's own. Raises ClientLeft."""
-        await self._serve(exchange, new_call_id())
-
-    async def _serve(self, exchange: Exchange, call_id: str) -> None:
-        limits: RawHeaders = []
-        try:
+            if own is not None:
+                await own(exchange)
+                return
             if exchange.method == "GET" and (wanted := self._models.wanted(exchange)) is not None:
                 await self._list_models(exchange, wanted)
                 return
@@ -132,12 +128,17 @@ class Pipeline:
                 async with hold:  # 402, 429 or 503 before anything is sent
                     await self._forward(call, hold)  # leaving the block settles or releases, however we leave it
             except FareboxError:
-                limits += rate_limit_headers(hold.standings, call.dialect, call.at_ms)
+                limits = rate_limit_lines(hold.standings, call.dialect, call.at_ms)
                 raise
         except CreditsExhausted:
             log.info("call %s: cut, its credits ran out", call_id)
         except FareboxError as error:
             self._fail(exchange, error, call_id, limits)
+        except ClientLeft:
+            log.debug("call %s: the client left", call_id)
+        except Exception:  # the one home of a broad except on the path of a call: a defect is ours, and is said so
+            log.exception("call %s: unexpected error", call_id)
+            self._fail(exchange, FareboxError(), call_id, ())
 
     async def _list_models(self, exchange: Exchange, wanted: Wanted) -> None:
         refuse_websocket(exchange.named)
@@ -169,12 +170,16 @@ class Pipeline:
     async def _read_call(self, exchange: Exchange, call_id: str) -> Call:
         at_ms, started = self._clock.now_ms(), self._clock.monotonic()
         preamble = exchange.head.preamble or await self._read_preamble(exchange)
-        caller = self._authenticator.remembered(preamble.key_digest)
+        caller = self._authenticator.remembered(preamble.key_digest, started)
         if caller is None or caller.reach is not None:
             caller = await self._caller(exchange, preamble.key_digest)
         target = preamble.target
         operation = target.operation
-        body = await exchange.read_body(self._server.max_body_bytes, self._server.body_timeout_s)
+        max_bytes = self._server.max_body_bytes
+        if exchange.body_complete:
+            body = exchange.whole_body(max_bytes)
+        else:
+            body = await exchange.read_body(max_bytes, self._server.body_timeout_s)
         ask = operation.read(body, preamble.head)
         if caller.models is not None:
             caller = await with_models(caller, operation, ask, self._authenticator)
@@ -229,14 +234,10 @@ class Pipeline:
             exchange.on_left = None
             if upstream is not None:
                 upstream.close()
-            self._observe(call, self._clock.monotonic())
+            instants = (call.started, call.forwarded_at, call.first_byte_at, self._clock.monotonic())
+            self._metrics.timed[call.route.endpoint.provider].append(instants)
 
-    def _observe(self, call: Call, now: float) -> None:
-        first_byte_s = None if call.first_byte_at is None else call.first_byte_at - call.started
-        overhead_s, upstream_s = call.forwarded_at - call.started, now - call.forwarded_at
-        self._metrics.timed(call.route.endpoint.provider, overhead_s, upstream_s, first_byte_s)
-
-    def _fail(self, exchange: Exchange, error: FareboxError, call_id: str, limits: RawHeaders) -> None:
+    def _fail(self, exchange: Exchange, error: FareboxError, call_id: str, limits: Sequence[bytes]) -> None:
         if not isinstance(error, UpstreamFailed | UpstreamTimeout):  # those were forwarded, and count as calls
             self._metrics.refused.add((error.code,))
         if exchange.head_sent or exchange.left:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.core.errors import FareboxError
 from proxy.core.money import format_credits
-from proxy.pipeline.admit import rate_limit_headers
+from proxy.pipeline.admit import rate_limit_lines
 from proxy.pipeline.ended import CreditsExhausted
 from proxy.pipeline.exchange import ClientLeft
 from proxy.pipeline.parting import DRAIN, policy_of
@@ -90,9 +90,7 @@ async def relay(call: Call, answer: UpstreamExchange, hold: Hold) -> None:
     elif tail := passage.finish():
         whole += tail
     await hold.settle()
-    add_headers(headers, call, hold)
-    _add_charge(headers, hold)
-    call.exchange.answer(answer.status, headers, whole)
+    call.exchange.answer(answer.status, headers, whole, _own_lines(call, hold) + _charge_lines(hold))
 
 
 async def _collect(answer: UpstreamExchange, passage: Passage | None, first: bytes) -> tuple[bytes, bool]:
@@ -112,9 +110,8 @@ async def _relay_stream(
 ) -> None:
     exchange = call.exchange
     headers, first = begun
-    add_headers(headers, call, hold)
     try:
-        exchange.begin(answer.status, headers)
+        exchange.begin(answer.status, headers, _own_lines(call, hold))
         if first:
             await exchange.send(first)
         await _pass_on(call, answer, hold, passage)
@@ -195,20 +192,23 @@ async def _read_on(call: Call, answer: UpstreamExchange, hold: Hold, passage: Pa
     passage.finish()
 
 
-def add_headers(headers: RawHeaders, call: Call, hold: Hold) -> None:
-    """Adds ours to the provider's headers."""
-    headers.append((b"x-farebox-call-id", call.call_id.encode()))
+def _own_lines(call: Call, hold: Hold) -> list[bytes]:
+    """Our headers behind the provider's, written already."""
+    lines = [b"x-farebox-call-id: " + call.call_id.encode()]
     if hold.token_limit is not None:
-        headers.append((b"x-farebox-token-limit", b"%d" % hold.token_limit))
+        lines.append(b"x-farebox-token-limit: %d" % hold.token_limit)
     if hold.standings:
-        headers += rate_limit_headers(hold.standings, call.operation.dialect, call.at_ms)
+        lines += rate_limit_lines(hold.standings, call.operation.dialect, call.at_ms)
+    return lines
 
 
-def _add_charge(headers: RawHeaders, hold: Hold) -> None:
+def _charge_lines(hold: Hold) -> list[bytes]:
+    lines = []
     if hold.charge is not None:
-        headers.append((b"x-farebox-charge", format_credits(hold.charge).encode()))
+        lines.append(b"x-farebox-charge: " + format_credits(hold.charge).encode())
     if hold.balance is not None:
-        headers.append((b"x-farebox-balance", format_credits(hold.balance).encode()))
+        lines.append(b"x-farebox-balance: " + format_credits(hold.balance).encode())
+    return lines
 
 
 def _scrubbed(headers: RawHeaders, body: bytes, secrets: Iterable[str]) -> tuple[RawHeaders, bytes]:

@@ -8,6 +8,8 @@ from proxy.core.errors import MethodNotAllowed, Unavailable, UpgradeRefused
 from proxy.providers.errors import error_body, error_headers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxy.core.errors import FareboxError
     from proxy.pipeline.exchange import Exchange, RawHeaders
 
@@ -25,9 +27,9 @@ BAD_HTTP = (
 """The whole answer to what is no request at all, in whatever dialect it was meant."""
 
 
-def send_error(exchange: Exchange, error: FareboxError, dialect: str, call_id: str, limits: RawHeaders) -> None:
-    """Sends an error as the dialect's SDKs expect it. Raises ClientLeft."""
-    headers: RawHeaders = [_JSON, (b"x-farebox-call-id", call_id.encode()), *error_headers(dialect, error), *limits]
+def send_error(exchange: Exchange, error: FareboxError, dialect: str, call_id: str, limits: Sequence[bytes]) -> None:
+    """Sends an error as the dialect's SDKs expect it; `limits` are the lines of their headers. Raises ClientLeft."""
+    headers: RawHeaders = [_JSON, (b"x-farebox-call-id", call_id.encode()), *error_headers(dialect, error)]
     if error.should_retry is False:
         headers.append((b"x-should-retry", b"false"))
     retry_after_ms = error.retry_after_ms
@@ -40,7 +42,7 @@ def send_error(exchange: Exchange, error: FareboxError, dialect: str, call_id: s
         headers.append((b"upgrade", b"HTTP/1.1"))  # which a 426 has to say (RFC 9110, 15.5.22)
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", str(error.metadata.get("allow", "")).encode()))
-    exchange.answer(error.status, headers, error_body(dialect, error, call_id))
+    exchange.answer(error.status, headers, error_body(dialect, error, call_id), limits)
 
 
 def send_json(exchange: Exchange, status: int, body: bytes) -> None:

@@ -4,8 +4,8 @@ A client sends the same head with call after call, but for the number in its Con
 was served is kept under a digest of its bytes, that number left out; the same bytes again are the same head, and neither they
 nor what follows from them (who calls, which operation, what goes on to the provider) has to be found out a second time.
 
-Guarantees: a head is found only where every byte but those digits is one that the parser has accepted before, at the same
-place, between two requests; no credential is kept, and nothing of strangers; memory is bounded.
+Guarantees: a head is found only where every byte but those digits (and the case of their name's two capitals) is one that the
+parser has accepted before, at the same place, between two requests; no credential is kept, and nothing of strangers; memory is bounded.
 """
 
 from __future__ import annotations
@@ -114,12 +114,12 @@ def seek(received: bytearray, size: int) -> tuple[bytes, int, int] | None:
     end = received.find(_END, 0, min(size, MAX_KEPT_BYTES)) + len(_END)
     if end < len(_END):
         return None
-    raw = bytes(received[:end])
-    length = _LENGTH.search(raw)
-    if length is None:
+    parts = _LENGTH.split(received[:end], 1)
+    if len(parts) == 1:
         return None
-    first, last = length.span(1)
-    return sha256(raw[:first] + raw[last:]).digest(), int(raw[first:last]), end
+    before, length, after = parts
+    # Joined by what is in no head but at its end: no other head can come to the same.
+    return sha256(_END.join((before, after))).digest(), int(length), end
 
 
 def ends_there(received: bytearray, end: int) -> bool:

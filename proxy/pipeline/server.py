@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from proxy.pipeline.addresses import ClientAddresses
 from proxy.pipeline.client import ClientConnection
 from proxy.pipeline.deadlines import enforce
+from proxy.pipeline.departures import Departures
 from proxy.pipeline.exchange import Exchange
-from proxy.pipeline.outbox import Outbox
 from proxy.pipeline.request_head import KnownHeads
 from proxy.pipeline.turnstile import Line
 from proxy.tasks import Tasks
@@ -42,7 +42,7 @@ class DataListener:
         """`heads` are those that need not be parsed again; whoever handles requests says which."""
         self.config = config
         self.heads = heads or KnownHeads()
-        self.outbox = Outbox(asyncio.get_running_loop())
+        self.departures = Departures(asyncio.get_running_loop())
         self.addresses = ClientAddresses(config.trusted_proxies)
         self.connections: set[ClientConnection] = set()
         self.handle = handle

@@ -11,6 +11,6 @@ def read_messages(members: Mapping[str, msgspec.Raw]) -> bytes:
     """The array of messages as it was written; raises InvalidRequest where there is none."""
     raw = members.get("messages")
     messages = b"" if raw is None else bytes(raw)
-    if messages[:1] != b"[":
+    if not messages.startswith(b"["):
         raise InvalidRequest("`messages` must be an array.", param="messages")
     return messages

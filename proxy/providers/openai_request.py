@@ -87,20 +87,24 @@ def read_output_limit(members: dict[str, msgspec.Raw]) -> int | None:
     llama.cpp's own names only raise it: servers that do not know them pass over them and write as much as they like, so a
     small one alone is no limit.
     """
-    largest, alone, endless = -1, True, False
-    for name in LIMIT_NAMES:
-        if name not in members:
-            continue
-        lone = name in ENDLESS
-        limit = read_count(members, name, -2 if lone else 0, MAX_OUTPUT_LIMIT)
-        if limit is None:
-            continue
-        alone = alone and lone
-        if limit < 0:
-            endless = True
-        elif limit > largest:
+    largest = read_count(members, "max_tokens", 0, MAX_OUTPUT_LIMIT) if "max_tokens" in members else None
+    if "max_completion_tokens" in members:
+        limit = read_count(members, "max_completion_tokens", 0, MAX_OUTPUT_LIMIT)
+        if limit is not None and (largest is None or limit > largest):
             largest = limit
-    return None if endless or largest < 0 or (alone and largest < _LEAST_LONE_LIMIT) else largest
+    return largest if ENDLESS.isdisjoint(members) else _with_endless(members, largest)
+
+
+def _with_endless(members: dict[str, msgspec.Raw], known: int | None) -> int | None:
+    """The output limit of a request that has one of llama.cpp's names too; `known` is the one under OpenAI's names."""
+    limits = [read_count(members, name, -2, MAX_OUTPUT_LIMIT) for name in LIMIT_NAMES if name in ENDLESS]
+    given = [limit for limit in limits if limit is not None]
+    if any(limit < 0 for limit in given):
+        return None
+    largest = max(given, default=0)
+    if known is not None:
+        return max(known, largest)
+    return largest if largest >= _LEAST_LONE_LIMIT else None
 
 
 def read_others(members: dict[str, msgspec.Raw], model: str) -> tuple[str, ...]:

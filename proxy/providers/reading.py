@@ -152,9 +152,10 @@ def _require_text(body: bytes) -> None:
 
 def _require_unambiguous(body: bytes, members: dict[str, msgspec.Raw], metered: frozenset[str]) -> None:
     """Every metered member is spelled plainly, and once. Some providers ignore case; the last or the first of two may win."""
-    for name in members:
-        if name not in metered and name.casefold() in metered:
-            raise InvalidRequest(f"Spell this member `{name.casefold()}`.", param=name[:64])
+    if not metered.issuperset(members):
+        for name in members:
+            if name not in metered and name.casefold() in metered:
+                raise InvalidRequest(f"Spell this member `{name.casefold()}`.", param=name[:64])
     # Official SDKs write JSON without spaces: written anew, the members are the same bytes again, unless one was there twice.
     # Of a large body the length tells, without a copy: two quotes, a colon and a comma each, two braces, one comma less.
     if len(body) < _LARGE_BYTES:

@@ -14,9 +14,9 @@ from proxy.core.errors import FareboxError
 from proxy.pipeline import client as client_side
 from proxy.pipeline.authenticate import credential_of
 from proxy.pipeline.client import ClientConnection
+from proxy.pipeline.departures import Departures
 from proxy.pipeline.exchange import ClientLeft, Exchange
 from proxy.pipeline.forward import request_headers, target_for
-from proxy.pipeline.outbox import Outbox
 from proxy.pipeline.paths import Paths, Target, fill
 from proxy.pipeline.read import read_head, read_tags, read_trace, refuse_websocket
 from proxy.pipeline.relay import _read_head
@@ -391,7 +391,7 @@ class Client:
         self.exchanges: list[Exchange] = []
         self.bodies: list[bytes | None] = []
         self._loop = _loop()
-        self.outbox = Outbox(self._loop)
+        self.departures = Departures(self._loop)
         self._serve = serve
         self._task: asyncio.Task[None] | None = None
         transport = _Transport()

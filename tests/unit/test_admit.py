@@ -13,7 +13,7 @@ from proxy.pipeline.admit import (
     MEDIA_PART_TOKENS,
     hold_bound_microcredits,
     output_bound,
-    rate_limit_headers,
+    rate_limit_lines,
     refusal,
     tokens_taken,
     with_media_of,
@@ -117,6 +117,11 @@ def test_a_call_above_a_whole_minutes_tokens_is_not_told_to_wait() -> None:
     assert refusal(Refused("concurrent", Limit("key:k1", "concurrent", 1), 1, 0, None, ())).retry_after_ms == 1000
 
 
+def named(lines: list[bytes]) -> dict[bytes, bytes]:
+    pairs = [line.partition(b": ") for line in b"\r\n".join(lines).split(b"\r\n")]
+    return {name: value for name, _, value in pairs}
+
+
 def test_headers_name_the_tightest_limit_in_both_families() -> None:
     standings = (
         Standing(Limit("key:k", "requests", 100), 90, 6000),
@@ -124,7 +129,7 @@ def test_headers_name_the_tightest_limit_in_both_families() -> None:
         Standing(Limit("key:k", "tokens", 5000), -3, None),
         Standing(Limit("key:k", "concurrent", 3), 1, 0),
     )
-    assert dict(rate_limit_headers(standings, "openai", 0)) == {
+    assert named(rate_limit_lines(standings, "openai", 0)) == {
         b"x-ratelimit-limit-requests": b"1000",
         b"x-ratelimit-remaining-requests": b"5",
         b"x-ratelimit-reset-requests": b"60000ms",
@@ -132,6 +137,6 @@ def test_headers_name_the_tightest_limit_in_both_families() -> None:
         b"x-ratelimit-remaining-tokens": b"0",
         b"x-ratelimit-reset-tokens": b"0ms",
     }
-    anthropic = dict(rate_limit_headers(standings, "anthropic", 1_700_000_000_000))
+    anthropic = named(rate_limit_lines(standings, "anthropic", 1_700_000_000_000))
     assert anthropic[b"anthropic-ratelimit-requests-remaining"] == b"5"
     assert anthropic[b"anthropic-ratelimit-requests-reset"] == b"2023-11-14T22:14:20Z"

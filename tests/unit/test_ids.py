@@ -22,13 +22,13 @@ def test_ids_of_one_millisecond_sort_before_those_of_the_next() -> None:
 
 
 def test_a_forked_child_makes_its_own() -> None:
-    new_id("x")  # there is a rest of random bytes
+    new_call_id(1)  # there is a rest of random bits
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
-        os.write(writing, new_id("x").encode())
+        os.write(writing, new_call_id(1).encode())
         os._exit(0)
     os.waitpid(child, 0)
-    assert os.read(reading, 100).decode() != new_id("x")
+    assert os.read(reading, 100).decode() != new_call_id(1)
     os.close(reading)
     os.close(writing)
 

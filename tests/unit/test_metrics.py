@@ -32,8 +32,7 @@ def test_calls_that_ended_alike_are_added_up() -> None:
 
 def test_durations_fall_into_their_buckets() -> None:
     metrics = Metrics()
-    metrics.timed("p", 0.00009, 0.5, None)
-    metrics.timed("p", 0.0003, 61.0, 0.2)
+    metrics.timed["p"] += [(0.0, 0.00009, None, 0.50009), (0.0, 0.0003, 0.2, 61.0003)]
     found = told(metrics)
     overhead, upstream, first_byte = (
         found[f"farebox_{name}_seconds"] for name in ("overhead", "upstream", "time_to_first_byte")

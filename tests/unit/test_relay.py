@@ -31,7 +31,7 @@ class Client:
         self.on_left: Callable[[], None] | None = None
         self._gone_after = gone_after
 
-    def begin(self, _status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def begin(self, _status: int, headers: list[tuple[bytes, bytes]], _lines: list[bytes]) -> None:
         self.headers = headers
 
     async def send(self, piece: bytes) -> None:

@@ -53,7 +53,7 @@ class Wire(asyncio.Transport):
         self.aborted = True
 
 
-class Outbox:
+class Departures:
     """Writes at once, or when it is told to."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.outbox = Outbox()
+        self.departures = Departures()
 
     def returned(self, connection: Connection) -> None:
         self.said.append("returned")
@@ -136,7 +136,7 @@ def test_a_small_request_is_one_write_and_the_connection_is_free_after_the_answe
 
 
 def test_what_comes_before_the_request_has_left_is_no_answer_to_it() -> None:
-    owner.outbox.holds = True
+    owner.departures.holds = True
     try:
         wire, call, pool = sent(10**9, b"body")
         wire.connection.data_received(OK)
@@ -149,8 +149,8 @@ def test_what_comes_before_the_request_has_left_is_no_answer_to_it() -> None:
         assert call.ended == ["Disconnected"]
         assert not call.sent
     finally:
-        owner.outbox.holds = False
-        owner.outbox.waiting.clear()
+        owner.departures.holds = False
+        owner.departures.waiting.clear()
     assert pool.said == ["gone", "lost"]
 
 

@@ -9,7 +9,7 @@ import select
 import ssl
 from typing import Protocol, cast
 
-from proxy.pipeline.outbox import Outbox
+from proxy.pipeline.departures import Departures
 from proxy.pipeline.upstream.answer import AnswerReader, Receiver, until_close
 from proxy.pipeline.upstream.errors import BadAnswer, Disconnected, Truncated
 
@@ -25,9 +25,9 @@ _TRUSTED_IDLE_S = 1.0
 
 
 class Owner(Protocol):
-    """What a connection needs of its pool. `outbox` is where requests leave by, those of one turn of the loop together."""
+    """What a connection needs of its pool. `departures` is where requests leave by, those of one turn of the loop together."""
 
-    outbox: Outbox
+    departures: Departures
 
     def returned(self, connection: "Connection") -> None:
         """Free for the next call."""
@@ -44,8 +44,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_closed",
+        "_departures",
         "_eof",
-        "_outbox",
         "_owner",
         "_queued_at",
         "_reader",
@@ -60,8 +60,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
-        self._outbox = owner.outbox
-        self._queued_at = -1  # the outbox's count when the request went there
+        self._departures = owner.departures
+        self._queued_at = -1  # the count of departures when the request went there
         self._transport: asyncio.Transport | None = None
         self._reader = AnswerReader()
         self._receiver: Receiver | None = None
@@ -93,8 +93,8 @@ class Connection(asyncio.Protocol):
         self._reader.expect(receiver)
         receiver.sent = True
         if len(body) <= _JOINED_BODY:
-            self._queued_at = self._outbox.turns
-            self._outbox.write(self._transport, head + body if body else head)
+            self._queued_at = self._departures.turns
+            self._departures.write(self._transport, head + body if body else head)
             return
         first, rest = memoryview(body)[:WRITE_SLICE], memoryview(body)[WRITE_SLICE:]
         self._unsent = rest or None
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         if receiver is None:
             self.discard()  # nobody asked: what comes behind an answer is not the beginning of the next one
             return
-        if self._queued_at == self._outbox.turns:
+        if self._queued_at == self._departures.turns:
             self._fail(Disconnected())  # what comes before the request has left is no answer to it
             return
         try:
@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
             error.__cause__ = cause
         self.discard()
         if receiver is not None:
-            if self._queued_at == self._outbox.turns:
+            if self._queued_at == self._departures.turns:
                 receiver.sent = False  # it will not leave any more
             receiver.broke(error)
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.pipeline.outbox import Outbox
+from proxy.pipeline.departures import Departures
 from proxy.pipeline.upstream.connection import Connection
 from proxy.pipeline.upstream.errors import PoolExhausted
 from proxy.pipeline.upstream.settings import PoolLimits
@@ -36,7 +36,7 @@ class Pool:
     """Hands out connections; never makes one itself."""
 
     def __init__(self, limits: PoolLimits, loop: asyncio.AbstractEventLoop) -> None:
-        self.outbox = Outbox(loop)
+        self.departures = Departures(loop)
         self._limits = limits
         self._loop = loop
         self._idle: list[Connection] = []  # by the time of return, oldest first

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from proxy.pipeline.outbox import Outbox
+from proxy.pipeline.departures import Departures
 
 
 class Wire(asyncio.Transport):
@@ -22,27 +22,27 @@ class Wire(asyncio.Transport):
 
 async def test_a_turn_leaves_at_its_end_in_order() -> None:
     log: list[tuple[str, bytes]] = []
-    outbox, one, other = Outbox(asyncio.get_running_loop()), Wire("one", log), Wire("other", log)
-    outbox.write(one, b"1")
-    outbox.write(other, b"2")
-    outbox.write(one, b"3")
+    departures, one, other = Departures(asyncio.get_running_loop()), Wire("one", log), Wire("other", log)
+    departures.write(one, b"1")
+    departures.write(other, b"2")
+    departures.write(one, b"3")
     assert log == []
-    assert outbox.turns == 0
+    assert departures.turns == 0
     await asyncio.sleep(0)
     assert log == [("one", b"1"), ("other", b"2"), ("one", b"3")]
-    assert outbox.turns == 1
-    outbox.write(other, b"4")
+    assert departures.turns == 1
+    departures.write(other, b"4")
     await asyncio.sleep(0)
     assert log[3:] == [("other", b"4")]
 
 
 async def test_what_was_closed_meanwhile_is_not_written_to() -> None:
     log: list[tuple[str, bytes]] = []
-    outbox, one, other = Outbox(asyncio.get_running_loop()), Wire("one", log), Wire("other", log)
-    outbox.write(one, b"1")
-    outbox.write(other, b"2")
+    departures, one, other = Departures(asyncio.get_running_loop()), Wire("one", log), Wire("other", log)
+    departures.write(one, b"1")
+    departures.write(other, b"2")
     one.closing = True
-    outbox.flush()
+    departures.flush()
     assert log == [("other", b"2")]
     await asyncio.sleep(0)
     assert log == [("other", b"2")]

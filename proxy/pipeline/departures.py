@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncio
 
 
-class Outbox:
+class Departures:
     """Belongs to one event loop. `waiting` has not left; `turns` counts how often it was emptied."""
 
     __slots__ = ("_loop", "turns", "waiting")
