@@ -154,7 +154,13 @@ async def test_much_at_once_is_handed_on_in_steps_and_the_provider_goes_on_behin
         connection = exchange._connection
         assert connection is not None
         half = b"x" * (STEP_BYTES // 2)
-        shapes = ([half + b"x"] * 4, 2), ([half] * 10, 5), ([half] * 5, 3), ([3 * half, half], 2), ([b"x" * 100] * 1000, 4)
+        shapes = (
+            ([half + b"x"] * 4, 2),
+            ([half] * 10, 5),
+            ([half] * 5, 3),
+            ([3 * half, half], 2),
+            ([b"x" * 100] * 1000, 4),
+        )
         for pieces, steps in shapes:
             size = sum(map(len, pieces))
             connection.data_received(b"".join(pieces))
