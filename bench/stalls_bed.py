@@ -34,15 +34,15 @@ _LEFT_AFTER_BYTES = 400_000
 
 @dataclass(frozen=True)
 class Seen:
-    """One condition: how late (ms) worker and bare timer were, each time; what the worker did while it was late.
+    """One condition: how late (ms) worker and bare timer were, each time; what the worker did in its longest turns.
 
-    `worked_ms` is the CPU time of the worker's loop from one look to the next: a loop that was late without it had no core, or waited.
+    Of the worker's loop from one look to the next: `waited_ms` for a core that it could have used, `worked_ms` of CPU.
     """
 
     late_ms: list[float]
+    waited_ms: list[float]
     bare_ms: list[float]
     worked_ms: list[float] = field(default_factory=list)
-    waited_ms: list[float] = field(default_factory=list)
     by_work: list[dict[str, Any]] = field(default_factory=list)
     by_clock: list[dict[str, Any]] = field(default_factory=list)
     collections_ms: list[tuple[int, float]] = field(default_factory=list)

@@ -8,7 +8,6 @@ any other thread, is doing, and collections of garbage are timed: what that cost
 
 import asyncio
 import gc
-import json
 import os
 import signal
 import sys
@@ -21,18 +20,16 @@ from types import FrameType
 
 import click
 
-import proxy.app
 from bench.bare_timer import TICK_S
+from bench.inside import ROOT, serve, write_whole
 from proxy.metrics import Metrics
-from proxy.roles import run_role_process
 
-_OWN_INDEX = 90  # no worker of the supervisor's has this number
+_OWN_INDEX = 90
 _LOOK_S = 0.001
 _LONG_S = 0.004
 _MOST_TURNS = 8
 _OUTER, _INNER = 1, 5
 _IDLE_THREAD = "concurrent/futures/thread.py"
-_ROOT = str(Path(__file__).parents[1])
 
 
 @dataclass(order=True, slots=True)
@@ -110,9 +107,7 @@ class Watch:
             "by_clock": [turn.as_json() for turn in reversed(latest)],
             "collections_ms": [(generation, round(seconds * 1000, 1)) for generation, seconds in collections],
         }
-        unfinished = self._report.with_suffix(".part")
-        unfinished.write_text(json.dumps(document))
-        unfinished.rename(self._report)
+        write_whole(self._report, document)
 
     def explain(self) -> None:
         """Starts looking at stacks and collections."""
@@ -151,7 +146,7 @@ def describe(frame: FrameType | None) -> str:
     parts: list[str] = []
     while frame is not None:
         code = frame.f_code
-        name = code.co_filename.removeprefix(f"{_ROOT}/")
+        name = code.co_filename.removeprefix(f"{ROOT}/")
         if name.endswith(("uvloop/__init__.py", "asyncio/runners.py")):  # beneath is the program's start
             break
         parts.append(f"{name if not name.startswith('/') else Path(name).name}:{frame.f_lineno} {code.co_name}")
@@ -168,10 +163,9 @@ def describe(frame: FrameType | None) -> str:
 def main(*, path: Path, report: Path, explain: bool) -> None:
     """Run the worker until SIGTERM."""
     watch = Watch(report)
-    proxy.app._watch_loop = watch.run  # noqa: SLF001 - the one thing that is different here
     if explain:
         watch.explain()
-    sys.exit(run_role_process("worker", path, _OWN_INDEX, None))
+    serve(watch.run, path, _OWN_INDEX)
 
 
 if __name__ == "__main__":
