@@ -20,8 +20,8 @@ _JOINED_BODY = 64 * 1024
 # A larger one is written in slices, each only once the transport has room. Measured with 1 MB bodies: half of it costs
 # half as much CPU again, twice of it saves little and doubles what TLS encrypts in one go.
 WRITE_SLICE = 256 * 1024
-# A socket on the same machine takes megabytes without a pause, and each of them takes the event loop 1 ms.
-_SLICES_A_TURN = 4
+# A socket on the same machine takes megabytes without a pause, and each of them takes the event loop 2 ms.
+_SLICES_A_TURN = 2
 # A connection that was idle for longer than this is asked whether it is still there before it is used.
 _TRUSTED_IDLE_S = 1.0
 
