@@ -15,9 +15,15 @@ def test_what_was_late_since_others_had_the_core_is_not_the_loops() -> None:
     assert verdict(Seen([0.1, 30.0], [0.0, 20.0], [])) == "no core"
 
 
-def test_what_was_late_without_that_is_ours_whatever_a_bare_timer_saw() -> None:
-    assert verdict(Seen([0.1, 30.0], [0.0, 19.0], [80.0])) == "OVER 10 ms (waiting)"
+def test_what_was_late_without_that_is_ours() -> None:
+    assert verdict(Seen([0.1, 30.0], [0.0, 19.0], [])) == "OVER 10 ms (waiting)"
     assert verdict(Seen([0.1, 30.0], [50.0, 19.0], [])) == "OVER 10 ms (waiting)", "each look for itself"
+
+
+def test_unless_a_bare_timer_saw_it_as_long_and_as_often() -> None:
+    assert verdict(Seen([0.1, 12.0], [0.0, 0.0], [0.1, 13.0])) == "no core"
+    assert verdict(Seen([11.0, 12.0, 12.5], [0.0] * 3, [13.0])) == "OVER 10 ms (waiting)", "not as often"
+    assert verdict(Seen([50.0], [0.0], [13.0, 13.0])) == "OVER 10 ms (waiting)", "not as long"
 
 
 def test_what_the_loop_worked_for_is_ours_whatever_it_waited_for() -> None:
