@@ -30,7 +30,7 @@ from bench.queries import generate_visibly
 from bench.query_data import Shape
 from bench.report import RESULTS, describe
 from bench.scenarios import Scenario, Stream
-from bench.stalls_bed import Bed, Leavers, Seen, bed, reason
+from bench.stalls_bed import Bed, Leavers, Seen, bed, reasons
 from bench.stalls_report import lines_of, sheet
 
 _LOG_WIDTH = 150
@@ -195,8 +195,10 @@ def _write(conditions: Conditions, seen: list[tuple[str, Seen]], *, quick: bool,
     lines += ["", f"| {' | '.join(table.headings)} |", f"|{' --- |' * len(table.headings)}"]
     lines += [f"| {' | '.join(row)} |" for row in table.rows]
     for title, one in seen:
-        if one.stacks:
-            lines += ["", f"## While late: {title}", "", *(f"- {reason(stack)}" for stack in one.stacks)]
+        for order, turns in (("by CPU", one.by_work), ("by the clock", one.by_clock)):
+            if turns:
+                lines += ["", f"## The longest turns {order}: {title}", ""]
+                lines += [line for turn in turns for line in reasons(turn)]
     suffix = f"{'-quick' if quick else ''}{'-partial' if partial else ''}{'-changed' if conditions.changed else ''}"
     stem = f"stalls-{conditions.date}-{conditions.commit}{suffix}"
     RESULTS.mkdir(exist_ok=True)

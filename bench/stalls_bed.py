@@ -34,16 +34,23 @@ _LEFT_AFTER_BYTES = 400_000
 
 @dataclass(frozen=True)
 class Seen:
-    """One condition: how late (ms) worker and bare timer were, each time; what the worker did while it was late.
+    """One condition: how late (ms) worker and bare timer were, each time; what the worker did in its longest turns.
 
-    `worked_ms` is the CPU time of the worker's loop from one look to the next: a loop that was late without it had no core, or waited.
+    Of the worker's loop from one look to the next: `waited_ms` for a core that it could have used, `worked_ms` of CPU.
     """
 
     late_ms: list[float]
+    waited_ms: list[float]
     bare_ms: list[float]
     worked_ms: list[float] = field(default_factory=list)
-    stacks: list[dict[str, Any]] = field(default_factory=list)
+    by_work: list[dict[str, Any]] = field(default_factory=list)
+    by_clock: list[dict[str, Any]] = field(default_factory=list)
     collections_ms: list[tuple[int, float]] = field(default_factory=list)
+
+    @property
+    def held_up_ms(self) -> list[float]:
+        """How late the loop was each time, had it had a core whenever it wanted one."""
+        return [max(late - waited, 0.0) for late, waited in zip(self.late_ms, self.waited_ms, strict=True)]
 
     def as_json(self) -> dict[str, object]:
         """What is kept: the long ones, and how many looks there were."""
@@ -51,9 +58,12 @@ class Seen:
             "looks": len(self.late_ms),
             "late_ms": sorted((ms for ms in self.late_ms if ms > 1), reverse=True)[:200],
             "worked_ms": sorted((ms for ms in self.worked_ms if ms > 1), reverse=True)[:200],
+            "waited_ms": sorted((ms for ms in self.waited_ms if ms > 1), reverse=True)[:200],
+            "held_up_ms": sorted((ms for ms in self.held_up_ms if ms > 1), reverse=True)[:200],
             "bare_looks": len(self.bare_ms),
             "bare_ms": sorted((ms for ms in self.bare_ms if ms > 1), reverse=True)[:200],
-            "stacks": self.stacks,
+            "by_work": self.by_work,
+            "by_clock": self.by_clock,
             "collections_ms": sorted(self.collections_ms, key=lambda one: -one[1])[:20],
         }
 
@@ -79,7 +89,7 @@ class Bed:
     def seen(self) -> Seen:
         """What both saw since the last time this was asked."""
         told, bare = self._told()
-        return Seen(told["late_ms"], bare, told["worked_ms"], told["stacks"], told["collections_ms"])
+        return Seen(bare_ms=bare, **told)
 
     def _told(self) -> tuple[Mapping[str, Any], list[float]]:
         self.report.unlink(missing_ok=True)
@@ -199,6 +209,9 @@ def _pipes(process: "subprocess.Popen[str]") -> tuple[TextIO, TextIO]:
     return process.stdin, process.stdout  # type: ignore[return-value] # text streams, since `text` was asked for
 
 
-def reason(stack: Mapping[str, Any]) -> str:
-    """One stack as a line."""
-    return f"{stack['late_ms']:.1f} ms ({stack['seen']} looks): {stack['stack']}"
+def reasons(turn: Mapping[str, Any]) -> list[str]:
+    """A long turn as lines: what it took, and what was seen of it, each stack after so many milliseconds of CPU."""
+    lines = [
+        f"- {turn['worked_ms']:.1f} ms of CPU, late by {turn['late_ms']:.1f} ms, {turn['waited_ms']:.1f} of them for a core"
+    ]
+    return lines + [f"    - {worked:.1f}: {what}" for worked, what in turn["looks"]]

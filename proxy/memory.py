@@ -21,7 +21,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_MEMORY_BYTES = 32 * 1024 * 1024
 # Containers that are new since the last look, looks until those that stayed are looked at again (20,000 at most), and
 # looks at those until everything is: never by itself, since thousands of open streams are hundreds of thousands of objects.
-_YOUNG, _MIDDLE, _NEVER = 5_000, 4, 1_000_000_000
+_YOUNG, _MIDDLE, _NEVER = 5_000, 2, 1_000_000_000
 _LOOK_S = 60.0
 _FEW_CALLS = 50
 _LONGEST_S = 3600.0

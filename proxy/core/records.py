@@ -15,7 +15,7 @@ ABANDONED = "abandoned"  # the worker died; the reaper ended the hold
 # settlement_basis
 REPORTED = "reported"  # the provider's own usage
 COUNTED = "counted"  # tiktoken's count
-CHECKPOINT = "checkpoint"  # the last amount noted while the call ran
+CHECKPOINT = "checkpoint"  # the last amount noted while the call ran, or what it came to by lengths when there was no time to count
 HOLD = "hold"  # usage could not be believed: the whole hold
 NONE = "none"  # nothing was charged: the provider was not reached or refused
 

@@ -186,7 +186,9 @@ class Hold:
         if call.meter is not None and call.meter.resource is not None and await self._left_open(call.meter):
             return
         basis = basis_of(call)
-        count = await counted(call, credits_.counter) if basis == records.COUNTED else None
+        count = None
+        if basis == records.COUNTED:
+            basis, count = await counted(call, credits_.counter)
         record = final_record(self._draft, call, self.amount, basis, count)
         try:
             ended: Ended | None = await self._end(record)

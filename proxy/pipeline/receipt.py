@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.core import records
+from proxy.core.errors import Unavailable
 from proxy.core.money import MAX_AMOUNT
 from proxy.core.pricing import Tariff, Unpriced
 from proxy.core.settlement import Facts, counted_usage, settlement_basis
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from proxy.providers.dialect import Meter
     from proxy.providers.tokens import TokenCounter
 
-# Prose averages four bytes a token; estimates while a call runs rest on it, never a final charge.
+# Prose averages four bytes a token; checkpoints rest on it, never a final charge while there is time to count.
 _BYTES_PER_TOKEN = 4
 # Where what the provider reported goes on the record; a flag's charge is the hold all the same.
 _WITH_FIGURES = frozenset((records.REPORTED, records.HOLD))
@@ -59,12 +60,9 @@ def checkpoint_record(call: Call, hold_microcredits: int) -> CallRecord:
     if not call.forwarded_at or call.operation.billing == FREE or (call.status or 0) >= _FIRST_ERROR_STATUS:
         return record
     meter = call.meter
-    usage = None if meter is None else meter.usage
-    if usage is None:
-        output, partial = (0, None) if meter is None else (output_so_far(meter), meter.partial)
-        usage = counted_usage(partial, len(call.body) // _BYTES_PER_TOKEN, output)
+    reported = None if meter is None else meter.usage
     try:
-        _price(record, call, usage)
+        _price(record, call, reported or _estimated(call))
     except Unpriced:
         record.charge_microcredits = hold_microcredits
     return record
@@ -90,7 +88,7 @@ def final_record(
 ) -> CallRecord:
     """The record of a call that has ended with `call.outcome`, its charge included: `record` is its draft, filled in.
 
-    `basis` is that of `basis_of`, `count` what was counted where it says so.
+    `basis` is that of `basis_of`, `count` what was counted where it says so; or both are what `counted` made of them.
     """
     meter = call.meter
     record.status, record.attempts, record.hold_microcredits = call.status, call.attempts, hold_microcredits
@@ -124,16 +122,29 @@ def final_record(
     return record
 
 
-async def counted(call: Call, counter: TokenCounter) -> Usage:
-    """The prompt and the relayed output counted by tiktoken, off the event loop; one side may be reported."""
+async def counted(call: Call, counter: TokenCounter) -> tuple[str, Usage]:
+    """The prompt and the relayed output counted by tiktoken, off the event loop; one side may be reported.
+
+    The basis comes with it: where there is no time to count, since the process ends, it is that of the last checkpoint.
+    """
     meter, model = call.meter, call.route.own_model or call.ask.model
     partial = meter.partial if meter else None
     input_tokens = output_tokens = 0
-    if partial is None or not partial.input_tokens:
-        input_tokens = await count_input(counter, call.operation, call.body, model)
-    if meter is not None and (meter.output_bytes or meter.output_calls):
-        output_tokens = await count_output(counter, meter, model)
-    return counted_usage(partial, input_tokens, output_tokens)
+    try:
+        if partial is None or not partial.input_tokens:
+            input_tokens = await count_input(counter, call.operation, call.body, model)
+        if meter is not None and (meter.output_bytes or meter.output_calls):
+            output_tokens = await count_output(counter, meter, model)
+    except Unavailable:
+        return records.CHECKPOINT, _estimated(call)
+    return records.COUNTED, counted_usage(partial, input_tokens, output_tokens)
+
+
+def _estimated(call: Call) -> Usage:
+    """What the call has used so far, from lengths."""
+    meter = call.meter
+    output, partial = (0, None) if meter is None else (output_so_far(meter), meter.partial)
+    return counted_usage(partial, len(call.body) // _BYTES_PER_TOKEN, output)
 
 
 def output_so_far(meter: Meter) -> int:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from proxy.core.errors import Unavailable
 from proxy.providers.counting import ANSWER, question
 from proxy.providers.encodings import SLICE_CHARS, count_now, slices
 from proxy.providers.turns import Turns
@@ -34,9 +35,13 @@ class TokenCounter:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._given_up = False
 
     async def count(self, text: str, model: str) -> int:
-        """The tokens of a text as this model's encoding cuts it; special tokens count as the text they are written with."""
+        """The tokens of a text as this model's encoding cuts it; special tokens count as the text they are written with.
+
+        Raises Unavailable once there is no time to count.
+        """
         short = len(text) <= SLICE_CHARS
         return sum([await self._count_slice(part, model, short=short) for part in slices(text)])
 
@@ -44,6 +49,11 @@ class TokenCounter:
         """Load the encodings of these models before the first count needs them."""
         for model in models:
             await self._count_slice(" ", model, short=True)
+
+    def give_up(self) -> None:
+        """There is no time to count any more: who waits for a count hears so, soon."""
+        self._given_up = True
+        self._end()
 
     async def close(self) -> None:
         """End the process."""
@@ -56,11 +66,14 @@ class TokenCounter:
     async def _count_slice(self, text: str, model: str, *, short: bool) -> int:
         async with self._turns.turn(short=short):
             for _ in range(2):
+                if self._given_up:
+                    raise Unavailable("Farebox is shutting down.")
                 try:
                     return await self._ask(text, model)
                 except (OSError, EOFError) as error:
-                    log.warning("the counting process is gone (%s)", error.__class__.__name__)
-                    self._end()
+                    if not self._given_up:
+                        log.warning("the counting process is gone (%s)", error.__class__.__name__)
+                        self._end()
                 except asyncio.CancelledError:
                     self._end()  # its answer to this question would be taken for the next one's
                     raise

@@ -465,6 +465,22 @@ async def test_drain_closes_the_idle_and_lets_the_busy_finish() -> None:
 
 
 @both_loops
+async def test_a_cut_call_that_does_not_end_hears_that_there_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.pipeline.server._COUNT_S", 0.1)
+    let_go = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        await let_go.wait()
+        exchange.cut()
+
+    async with listening(slow) as (listener, port), client_of(port) as client:
+        await client.send(request(b"x"))
+        await until(lambda: listener.open_calls == 1)
+        await listener.drain(0, let_go.set)
+        assert not listener.open_calls
+
+
+@both_loops
 async def test_what_has_ended_leaves_nothing_for_the_collector() -> None:
     gc.collect()
     gc.disable()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from proxy.core.errors import Unavailable
 from proxy.providers.encodings import count_now
 from proxy.providers.tokens import TokenCounter
 
@@ -101,6 +102,20 @@ async def test_a_cancelled_count_spoils_no_other(counter: TokenCounter) -> None:
     with pytest.raises(asyncio.CancelledError):
         await large
     assert await counter.count("hello world", "gpt-4o") == 2
+
+
+async def test_once_there_is_no_time_nobody_waits_for_a_count(counter: TokenCounter) -> None:
+    await counter.warm(("gpt-4o",))
+    process = process_of(counter)
+    waiting = asyncio.gather(*[counter.count(PROSE * 1000, "gpt-4o") for _ in range(200)], return_exceptions=True)
+    await asyncio.sleep(0.02)
+    counter.give_up()
+    async with asyncio.timeout(2):
+        ends = await waiting
+    assert sum(isinstance(end, Unavailable) for end in ends) > 190
+    with pytest.raises(Unavailable):
+        await counter.count("hello world", "gpt-4o")
+    assert process.poll() is not None
 
 
 async def test_signals_to_the_group_do_not_end_it(counter: TokenCounter) -> None:

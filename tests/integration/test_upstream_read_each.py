@@ -145,7 +145,7 @@ async def test_a_call_that_is_closed_in_the_middle_of_a_piece_ends() -> None:
 async def test_much_at_once_is_handed_on_in_steps_and_the_provider_goes_on_behind_the_last() -> None:
     async def much(talk: Talk) -> None:
         await talk.request()
-        await talk.send(OK + b"content-length: %d\r\n\r\n" % (9 * STEP_BYTES))
+        await talk.send(OK + b"content-length: %d\r\n\r\n" % (16 * STEP_BYTES))
         await talk.hang()
 
     async with RawUpstream(much) as upstream:
@@ -154,7 +154,14 @@ async def test_much_at_once_is_handed_on_in_steps_and_the_provider_goes_on_behin
         connection = exchange._connection
         assert connection is not None
         half = b"x" * (STEP_BYTES // 2)
-        for pieces, steps in ([half + b"x"] * 4, 2), ([half] * 5, 3), ([3 * half, half], 2), ([b"x" * 100] * 1000, 2):
+        shapes = (
+            ([half + b"x"] * 4, 2),
+            ([half] * 10, 5),
+            ([half] * 5, 3),
+            ([3 * half, half], 2),
+            ([b"x" * 100] * 1000, 4),
+        )
+        for pieces, steps in shapes:
             size = sum(map(len, pieces))
             connection.data_received(b"".join(pieces))
             exchange.pieces[:] = pieces  # as they come in chunks

@@ -5,9 +5,9 @@ from types import CodeType
 
 import pytest
 
-from bench.counted import name_of
 from bench.guard import STORED
 from bench.guard_report import Counts, Found, differences, per_call, table
+from bench.inside import name_of
 
 
 def found(python: float, c: float = 100.0, ratio: float | None = 4.0, **names: float) -> Found:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core import records
+from proxy.core.errors import Unavailable
 from proxy.core.pricing import Price, Tariff
 from proxy.core.usage import Usage
 from proxy.pipeline.parting import Parting
@@ -120,7 +121,23 @@ async def test_the_prompt_is_counted_where_only_the_output_was_reported() -> Non
 
     call = make_call(meter=meter(partial=Usage({"output": 9})))
     call.route.own_model = None
-    count = await counted(call, Counter())  # type: ignore[arg-type]
-    record = final_record(draft_record(call, 777), call, 777, basis_of(call), count)
+    assert basis_of(call) == "counted"
+    basis, count = await counted(call, Counter())  # type: ignore[arg-type]
+    record = final_record(draft_record(call, 777), call, 777, basis, count)
     assert record.settlement_basis == "counted"
     assert (record.input_tokens >= 80, record.output_tokens) == (True, 9)
+
+
+async def test_where_there_is_no_time_to_count_lengths_decide_and_the_record_says_so() -> None:
+    class Counter:
+        async def count(self, text: str, model: str) -> int:
+            raise Unavailable
+
+    streaming = meter()
+    streaming.feed(WORD * 9)
+    call = make_call(meter=streaming, outcome=records.CLIENT_LEFT)
+    call.route.own_model = None
+    basis, count = await counted(call, Counter())  # type: ignore[arg-type]
+    record = final_record(draft_record(call, 777), call, 777, basis, count)
+    assert (record.outcome, record.settlement_basis) == ("client_left", "checkpoint")
+    assert record.charge_microcredits == checkpoint_record(call, 10**9).charge_microcredits > 0

@@ -28,7 +28,7 @@ from proxy.pipeline.upstream.sweep import Sweep
 # A stream that comes as fast as it can brings up to half a megabyte at once, and to meter one takes 10 ms: above `_AT_ONCE`, what
 # arrives is handed on in steps, which pass a turnstile.
 _AT_ONCE_BYTES = 16 * 1024
-STEP_BYTES = 64 * 1024
+STEP_BYTES = 32 * 1024
 STEPS_A_TURN = 2
 
 
