@@ -196,7 +196,8 @@ class Connection(asyncio.Protocol):
             piece, rest = self._unsent[:WRITE_SLICE], self._unsent[WRITE_SLICE:]
             self._unsent = rest or None
             self._transport.write(piece)
-        asyncio.get_running_loop().call_soon(self._write_on)
+        if self._unsent is not None:
+            asyncio.get_running_loop().call_soon(self._write_on)
 
     def _finish(self, receiver: Receiver) -> None:
         """The answer is complete; the connection is free, or closed when anything about it is in doubt."""
