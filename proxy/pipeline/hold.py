@@ -24,7 +24,6 @@ from proxy.pipeline.receipt import (
     counted,
     draft_record,
     final_record,
-    output_so_far,
 )
 from proxy.pipeline.refine import refine
 from proxy.pipeline.resources import Resources, Unfinished
@@ -269,7 +268,7 @@ class Hold:
             return False
         if enough is None:
             enough = self._enough = self._enough_tokens()
-        return output_so_far(meter) > enough and not self._extending
+        return meter.output_so_far > enough and not self._extending
 
     def _enough_tokens(self) -> int:
         """Of output: up to so many, no more need be held."""

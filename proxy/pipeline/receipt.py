@@ -18,6 +18,7 @@ from proxy.pipeline.parting import FREE as FREE_WHEN_LEFT
 from proxy.pipeline.parting import policy_of
 from proxy.providers.dialect import FREE
 from proxy.providers.estimates import count_input, count_output
+from proxy.providers.tally import BYTES_PER_TOKEN
 from proxy.records.row import CallRecord
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from proxy.providers.dialect import Meter
     from proxy.providers.tokens import TokenCounter
 
-# Prose averages four bytes a token; checkpoints rest on it, never a final charge while there is time to count.
-_BYTES_PER_TOKEN = 4
 # Where what the provider reported goes on the record; a flag's charge is the hold all the same.
 _WITH_FIGURES = frozenset((records.REPORTED, records.HOLD))
 _FIRST_ERROR_STATUS = 400
@@ -143,14 +142,8 @@ async def counted(call: Call, counter: TokenCounter) -> tuple[str, Usage]:
 def _estimated(call: Call) -> Usage:
     """What the call has used so far, from lengths."""
     meter = call.meter
-    output, partial = (0, None) if meter is None else (output_so_far(meter), meter.partial)
-    return counted_usage(partial, len(call.body) // _BYTES_PER_TOKEN, output)
-
-
-def output_so_far(meter: Meter) -> int:
-    """Tokens of output: an event is about one; the bytes guard against providers that put many into one."""
-    events, tokens = meter.output_events, meter.output_bytes // _BYTES_PER_TOKEN
-    return events if events > tokens else tokens  # noqa: FURB136 - asked for every piece, and `max` would be a third of it
+    output, partial = (0, None) if meter is None else (meter.output_so_far, meter.partial)
+    return counted_usage(partial, len(call.body) // BYTES_PER_TOKEN, output)
 
 
 def price_usage(

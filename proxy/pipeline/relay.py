@@ -17,7 +17,6 @@ from proxy.pipeline.admit import rate_limit_lines
 from proxy.pipeline.ended import CreditsExhausted
 from proxy.pipeline.exchange import ClientLeft
 from proxy.pipeline.parting import DRAIN, policy_of
-from proxy.pipeline.receipt import output_so_far
 from proxy.providers.decoding import Unpacking, unpacked
 from proxy.providers.dialect import JSON, SSE
 from proxy.providers.errors import scrub_error, stream_error
@@ -179,11 +178,11 @@ async def _read_on(call: Call, answer: UpstreamExchange, hold: Hold, passage: Pa
     if meter is None or passage is None or policy_of(call) != DRAIN:
         return
     call.exchange.part()  # noticed before the connection said so
-    bound = output_so_far(meter) + call.route.endpoint.parting.drain_tokens
+    bound = meter.output_so_far + call.route.endpoint.parting.drain_tokens
     try:
         while piece := await answer.read():
             passage.feed(piece)
-            if output_so_far(meter) > bound:
+            if meter.output_so_far > bound:
                 break
             if hold.needs_more():
                 await hold.grow()

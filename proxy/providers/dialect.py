@@ -110,6 +110,10 @@ class Meter(Protocol):
         """Pieces of output so far; providers send about one token in each."""
 
     @property
+    def output_so_far(self) -> int:
+        """About the tokens of the output so far: a piece is about one, and the bytes guard against providers that put many into one."""
+
+    @property
     def output_bytes(self) -> int:
         """UTF-8 bytes of output text so far; never fewer than its tokens."""
 

@@ -45,6 +45,11 @@ class EventMeter(StreamMeter):
         """About the tokens of the output so far."""
         return max(super().output_events, self._reading.output_tokens)
 
+    @property
+    def output_so_far(self) -> int:
+        """The same, or what the bytes come to."""
+        return max(super().output_so_far, self._reading.output_tokens)
+
     def finish(self) -> bytes:
         """Read what only its final blank line is missing of."""
         held = super().finish()
@@ -73,6 +78,11 @@ class ArrayMeter(BaseMeter):
     def output_events(self) -> int:
         """About the tokens of the output so far."""
         return max(super().output_events, self._reading.output_tokens)
+
+    @property
+    def output_so_far(self) -> int:
+        """The same, or what the bytes come to."""
+        return max(super().output_so_far, self._reading.output_tokens)
 
     @property
     def between_events(self) -> bool:

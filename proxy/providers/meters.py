@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from proxy.core.usage import Usage
 from proxy.providers.dialect import NO_ASK, Ask
 from proxy.providers.sse import CR, LF, Splitter, data_of
-from proxy.providers.tally import Tally
+from proxy.providers.tally import BYTES_PER_TOKEN, Tally
 from proxy.providers.usage_reading import UNREADABLE
 
 # Long enough for images in base64; past it a plain answer is passed on without being read.
@@ -53,6 +53,13 @@ class BaseMeter:
     def output_events(self) -> int:
         """Pieces of output so far."""
         return self._tally.pieces
+
+    @property
+    def output_so_far(self) -> int:
+        """About the tokens of the output so far; asked for every piece."""
+        tally = self._tally
+        pieces, tokens = tally.pieces, tally.bytes // BYTES_PER_TOKEN
+        return pieces if pieces > tokens else tokens  # noqa: FURB136 - `max` would be a third of it
 
     @property
     def output_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 # 256 KiB is about 64,000 tokens. Beyond it only the length is kept, and the count is scaled up by it.
 LIMIT_BYTES = 256 * 1024
+BYTES_PER_TOKEN = 4  # of prose, on average: checkpoints rest on it, never a final charge while there is time to count
 
 
 class Tally:
