@@ -123,7 +123,7 @@ class Meter(Protocol):
 
     @property
     def output_text(self) -> str:
-        """The output so far, to be counted; bounded, so it may be shorter than `output_bytes`. It need not be kept beside a usage."""
+        """The output so far, to be counted; bounded, so it may be shorter than `output_bytes`."""
 
     @property
     def between_events(self) -> bool:

@@ -133,15 +133,12 @@ class _Document(PlainMeter):
         if answer.usage is not None:
             reading = read_usage(answer.usage)
             self.usage, self.partial, self.flag = _with_units(reading, self._ask) if self._ask.units else reading
-        counts = self.usage is None  # a text is only read to be counted
         for choice in answer.choices or ():
-            message = choice.message
-            if message is not None:
-                if counts:
-                    read_text(message, self._tally)
-                if message.executed_tools:
+            if choice.message is not None:
+                read_text(choice.message, self._tally)
+                if choice.message.executed_tools:
                     self.flag = self.flag or OTHER_TOOLS
-            elif counts and isinstance(choice.text, str):
+            elif isinstance(choice.text, str):
                 self._tally.add(choice.text)
 
     def _read_figures(self, document: bytearray) -> None:

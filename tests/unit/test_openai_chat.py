@@ -475,15 +475,8 @@ def test_a_plain_answer_is_read_whole_whatever_its_pieces() -> None:
     assert not meter.complete
     meter.finish()
     assert meter.usage is not None
-    assert meter.output_text == ""
+    assert meter.output_text == "hihm"
     assert meter.complete
-
-
-def test_the_text_of_a_plain_answer_is_read_where_it_is_to_be_counted() -> None:
-    message: dict[str, object] = {"content": "hi", "reasoning": "hm"}
-    assert plain(json.dumps({"choices": [{"message": message}, {"text": "x"}]}).encode()).output_text == "hihmx"
-    half = {"prompt_tokens": 5}
-    assert plain(json.dumps({"choices": [{"message": message}], "usage": half}).encode()).output_text == "hihm"
 
 
 @pytest.mark.parametrize("document", [b"<html>", b"[]", b"5", b'{"usage":', b"\xff", b"[" * 100_000, HELLO + DONE])
