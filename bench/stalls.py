@@ -37,8 +37,8 @@ _LOG_WIDTH = 150
 _PROFILES = ("bench-open=30@1000", "bench-flat=20000@0")
 
 
-def _small(seconds: float) -> Scenario:
-    return Scenario("small", "small call", "bench-small", connections=64, interval=seconds, warmup=0.2)
+def _small(seconds: float, clients: int = 64) -> Scenario:
+    return Scenario("small", "small call", "bench-small", clients, interval=seconds, warmup=0.2)
 
 
 def _prompt(size: int, clients: int) -> Scenario:
@@ -51,8 +51,13 @@ def _streams(count: int) -> Scenario:
     return Scenario("streams", "streams", "bench-open", count, 4.0, stream, warmup=stagger + 1, stagger=stagger)
 
 
+def _crowd(count: int) -> Scenario:
+    return Scenario("crowd", "streams", "bench-open", count, 4.0, Stream(chunks=30, period_ms=1000), warmup=1.0)
+
+
 Work = Callable[[Bed], list[Seen]]
 _SETTLED_S = 1.0
+_ALL_SETTLED_S = 5.0  # thousands of calls that were cut
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,25 @@ def _open(scenario: Scenario) -> Work:
     def work(here: Bed) -> list[Seen]:
         found: list[Seen] = []
         here.load(replace(scenario, interval=here.seconds), lambda: found.append(here.seen()))
-        time.sleep(_SETTLED_S)  # the calls that were cut are settled meanwhile
+        time.sleep(_ALL_SETTLED_S)
         return [*found, here.seen()]
+
+    return work
+
+
+def _provider_gone(scenario: Scenario) -> Work:
+    """Streams whose provider ends all of them at the same instant, in the middle."""
+
+    def work(here: Bed) -> list[Seen]:
+        def end() -> None:
+            here.seen()
+            os.kill(here.upstream, signal.SIGUSR1)
+            time.sleep(2 * _SETTLED_S)
+
+        with contextlib.suppress(LoadFailedError):  # which is what broken streams are to the load
+            here.load(replace(scenario, interval=here.seconds), end)
+        time.sleep(_ALL_SETTLED_S)
+        return [here.seen()]
 
     return work
 
@@ -131,6 +153,7 @@ _SMALL = _small(3.0)
 CONDITIONS = (
     Condition("idle", ("nothing",), _idle),
     Condition("small", ("small calls, 64 clients",), _load(_SMALL)),
+    Condition("many", ("small calls, 512 clients",), _load(_small(3.0, 512))),
     Condition("prompt1", ("prompts of 1 MB, 4 clients",), _load(_prompt(1_000_000, 4))),
     Condition("prompt10", ("prompts of 10 MB, 2 clients",), _load(_prompt(10_000_000, 2))),
     Condition(
@@ -143,6 +166,14 @@ CONDITIONS = (
         "streams",
         ("5,000 streams open, and are open, an event a second each", "5,000 streams are cut at the same instant"),
         _open(_streams(5000)),
+    ),
+    Condition(
+        "crowd",
+        ("5,000 clients connect and ask at the same instant", "these 5,000 are cut at the same instant"),
+        _open(_crowd(5000)),
+    ),
+    Condition(
+        "provider", ("the provider of 5,000 streams is gone at the same instant",), _provider_gone(_streams(5000))
     ),
     Condition("search", ("searches, five a second, and small calls",), _beside(_SMALL, _searching)),
 )
@@ -176,7 +207,7 @@ def main(*, quick: bool, explain: bool, names: tuple[str, ...]) -> None:
             wait_for_port(upstream_port, upstream, log)
             learn = lambda scenario: learn_exchange(scenario, upstream_port, directory)  # noqa: E731 - a partial with its order turned
             with bed(directory, database, cores, upstream_port, learn, explain=explain) as made:
-                here = replace(made, seconds=3.0 if quick else 10.0)
+                here = replace(made, seconds=3.0 if quick else 10.0, upstream=upstream.pid)
                 for one in chosen:
                     time.sleep(_SETTLED_S)  # what the last one left behind comes to its end
                     here.seen()  # what was before is none of its doing

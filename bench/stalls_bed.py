@@ -70,7 +70,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Bed:
-    """The worker under watch: where it answers, and how to learn what it saw."""
+    """The worker under watch: where it answers, and how to learn what it saw. `upstream`: the mock provider's process."""
 
     port: int
     authorization: str
@@ -80,6 +80,7 @@ class Bed:
     bare: "subprocess.Popen[str]"
     learn: Callable[[Scenario], Exchange]
     seconds: float = 3.0
+    upstream: int = 0
 
     def load(self, scenario: Scenario, at_full_load: Callable[[], None] | None = None) -> None:
         """Put a load on it; `at_full_load` is called shortly before its end. Raises LoadFailedError."""

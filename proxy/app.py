@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from proxy import logs, memory
+from proxy import descriptors, logs, memory
 from proxy.accounts.authenticator import Authenticator
 from proxy.accounts.desk import Desk
 from proxy.accounts.keys import KeyHasher
@@ -88,6 +88,8 @@ def run_role(
     use_directory(metrics_directory(config))
     roles = {"worker": _worker, "recorder": _recorder, "reaper": _reaper, "operator": _operator}
     sys.setswitchinterval(SWITCH_S)
+    if name == "worker":
+        descriptors.make_room()
     uvloop.run(roles[name](Start(config, index, listen_fd, read_again or (lambda: config))))
     return 0
 

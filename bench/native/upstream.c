@@ -366,6 +366,19 @@ static void listen_on(int port) {
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event);
 }
 
+static volatile sig_atomic_t told_to_hang_up;
+
+static void tell_to_hang_up(int number) {
+    (void)number;
+    told_to_hang_up = 1;
+}
+
+/* All paced streams end at the same instant, in the middle. */
+static void hang_up(void) {
+    told_to_hang_up = 0;
+    while (heap_size) close_conn(heap[0]);
+}
+
 static void run_paced(void) {
     int64_t now = now_ns();
     while (heap_size && heap[0]->due <= now) {
@@ -403,6 +416,7 @@ static void turn(void) {
             if (!alive) close_conn(c);
         }
     }
+    if (told_to_hang_up) hang_up();
     run_paced();
     run_ready();
 }
@@ -416,5 +430,6 @@ int main(int argc, char **argv) {
     setrlimit(RLIMIT_NOFILE, &files);
     for (int i = 2; i < argc; i++) add_profile(argv[i]);
     listen_on(atoi(argv[1]));
+    signal(SIGUSR1, tell_to_hang_up);
     for (;;) turn();
 }

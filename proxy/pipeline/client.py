@@ -1,8 +1,7 @@
 """One client connection: HTTP/1.1 in, one request served after the other, and the deadlines that run meanwhile.
 
-Parsing is llhttp's, through httptools, strict as it comes. Everything is bounded: heads, what comes without a byte of body
-(chunk extensions, trailers), bodies that nobody asked for yet, requests in line behind the one that is served. A
-connection has one task for its whole life. Times are loop seconds.
+Parsing is llhttp's, through httptools, strict as it comes. Everything is bounded: heads, what comes without a byte of body (chunk extensions,
+trailers), bodies that nobody asked for yet, requests in line behind the one that is served. One task serves it. Times are loop seconds.
 """
 
 from __future__ import annotations
@@ -21,14 +20,11 @@ from proxy.pipeline.exchange import ClientLeft, Exchange
 from proxy.pipeline.large_body import LARGE_BODY_BYTES, LargeBody
 from proxy.pipeline.offers import parser_behind
 from proxy.pipeline.reply import BAD_HTTP
-from proxy.pipeline.request_head import RequestHead, ends_there, seek
+from proxy.pipeline.request_head import MAX_OVERHEAD_BYTES, ends_there, parsed, seek
 
 if TYPE_CHECKING:
     from proxy.pipeline.server import DataListener
 
-# Bounds in bytes: a head, and whatever else comes without a byte of body.
-_MAX_OVERHEAD_BYTES = 64 * 1024
-_MAX_HEADERS = 200
 _WRITE_HIGH_WATER_BYTES = 256 * 1024
 _READ_HIGH_WATER_BYTES = 512 * 1024  # of a body that nobody reads yet
 _MAX_IN_LINE = 8
@@ -36,10 +32,6 @@ _RECEIVED_BYTES = bytearray(64 * 1024)  # more in one go is only copied once mor
 _RECEIVED = memoryview(_RECEIVED_BYTES)
 _LINGER_S = 3.0  # how long an unread body is read on after an early answer, so that the client sees the answer
 _NO_LINGER = struct.pack("ii", 1, 0)
-
-
-class _Refused(Exception):
-    """A request that the parser would accept and this server does not."""
 
 
 class ClientConnection(asyncio.BufferedProtocol):
@@ -72,6 +64,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._overhead = 0  # bytes since the last byte of body
         self._closed = False
         self._reading_paused = False
+        self._withdrawn: int | None = None  # the descriptor by which the lookout watches it
 
     # The transport's side.
 
@@ -107,7 +100,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         except HttpParserError:
             self._refuse()
         else:
-            if self._overhead > _MAX_OVERHEAD_BYTES and (self._in_head or self._arriving is not None):
+            if self._overhead > MAX_OVERHEAD_BYTES and (self._in_head or self._arriving is not None):
                 self._refuse()
         if self._in_head:
             if self.head_since is None:
@@ -115,15 +108,20 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.quiet_since = None
 
     def eof_received(self) -> bool:
-        """The client ends the connection, which is how it leaves. True: our side is closed in its turn, for thousands may leave."""
+        """The client ends the connection. True: our side is closed in its turn."""
+        self.leaves()
+        return True
+
+    def leaves(self) -> None:
+        """The client has ended the connection, which is how it leaves; ours is closed in its turn, for thousands may leave."""
         if self.exchange is not None:
             self.exchange.left = True
         self._listener.closing.enter(self)
-        return True
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone: whoever waits on its behalf hears of it at once."""
         self._closed = True
+        self._return()
         self._transport = None
         self._parser = None  # it holds our methods: a cycle that would wait for the collector
         self._listener.disconnected(self)
@@ -216,28 +214,12 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def on_headers_complete(self) -> None:
         """A whole head: its request takes its place in line."""
-        parser, headers = self._parser, self._headers
+        parser = self._parser
         assert parser is not None
-        if len(headers) > _MAX_HEADERS:
-            raise _Refused
-        if self._overhead > _MAX_OVERHEAD_BYTES:
-            size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in headers)
-            if size > _MAX_OVERHEAD_BYTES:
-                raise _Refused
-        version = parser.get_http_version()
-        if version not in {"1.1", "1.0"}:
-            raise _Refused
+        digest, self._digest = self._digest, None
+        head = parsed(parser, self._url, self._headers, digest, large=self._overhead > MAX_OVERHEAD_BYTES)
         self._in_head = False
         self.head_since = self.quiet_since = None
-        digest, self._digest = self._digest, None
-        head = RequestHead(
-            parser.get_method().decode("ascii"),
-            self._url.decode("latin-1"),
-            [(name.lower(), value.rstrip(b" \t")) for name, value in headers],
-            http_1_0=version == "1.0",
-            keep_alive=parser.should_keep_alive(),
-            digest=digest,
-        )
         length = head.named.get(b"content-length")  # the parser refuses a second one, and accepts digits alone
         exchange = self._arriving = Exchange(self, head, int(length) if length else 0)
         self._framing = exchange.framing() if parser.should_upgrade() else None
@@ -285,8 +267,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def reset(self) -> None:
         """Closes the connection at once, with a reset: what is unsent is dropped, and the client sees that it is."""
-        transport = self._transport
-        if transport is not None:
+        if (transport := self._transport) is not None:
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             transport.abort()
 
@@ -329,6 +310,8 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self.exchange = exchange
                 listener.open_calls += 1
                 try:
+                    if not listener.beginning.passes():
+                        await listener.beginning.stand_in_line()
                     await listener.handle(exchange)
                 finally:
                     listener.call_ended(exchange)
@@ -354,7 +337,22 @@ class ClientConnection(asyncio.BufferedProtocol):
             return False
         return True
 
+    def withdraw(self) -> int | None:
+        """Listens to nothing but the client's end from now on, and not by itself: the descriptor to watch. None where more may come."""
+        exchange, transport = self.exchange, self._transport
+        busy = self._line or self._in_head or self._reading_paused or exchange is None or not exchange.body_complete
+        if busy or transport is None or transport.is_closing():
+            return None
+        self._pause_reading()
+        self._withdrawn = int(transport.get_extra_info("socket").fileno())
+        return self._withdrawn
+
     # Steps.
+
+    def _return(self) -> None:
+        if self._withdrawn is not None:
+            self._listener.lookout.forget(self._withdrawn)
+            self._withdrawn = None
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -371,6 +369,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _resume_reading(self) -> None:
         if self._reading_paused and self._transport is not None and not self._transport.is_closing():
             self._reading_paused = False
+            self._return()
             self._transport.resume_reading()
 
     def large_body_received(self, exchange: Exchange, body: bytearray) -> None:

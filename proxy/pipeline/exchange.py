@@ -35,7 +35,8 @@ class Exchange:
     """One request: `method`, `path` (raw, without query), `query` (raw), `headers` (raw pairs, names in lower case).
 
     `named` are the headers by name, the last of several; the head with all of them may be other requests' as well.
-    `declared_bytes` is the body's length where the head says it, else 0; `body_wanted` that somebody waits for it.
+    `declared_bytes` is the body's length where the head says it, else 0; `body_wanted` that somebody waits for it; `swept` that a sweep of
+    deadlines has met it.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Exchange:
         "query",
         "received_bytes",
         "stalled",
+        "swept",
     )
 
     def __init__(self, connection: ClientConnection, head: RequestHead, declared_bytes: int = 0) -> None:
@@ -83,6 +85,7 @@ class Exchange:
         self._dropping = False
         self.left = False
         self.stalled = False
+        self.swept = False
         self.on_left: Callable[[], None] | None = None
         self.head_sent = False
         self.bytes_out = 0

@@ -83,7 +83,7 @@ class Credits:
         self.config = config
         self.strict = config.mode == "strict"
         self.open: dict[str, Hold] = {}
-        self.ends = Turnstile(_BAD_ENDS_A_TURN)
+        self.ends = Turnstile(_BAD_ENDS_A_TURN, collects=True)
 
     def hold(self, call: Call) -> Hold:
         """The hold of a call, to be entered."""

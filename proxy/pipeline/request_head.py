@@ -19,9 +19,14 @@ from proxy.pipeline.authenticate import CREDENTIAL_HEADERS
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from httptools import HttpRequestParser
+
     from proxy.pipeline.exchange import RawHeaders
     from proxy.pipeline.preamble import Preamble
 
+# Bounds: in bytes a head, and whatever else comes without a byte of body.
+MAX_OVERHEAD_BYTES = 64 * 1024
+MAX_HEADERS = 200
 MAX_KEPT_BYTES = 4096  # of a head
 _CAPACITY = 512
 # Six digits: above that a body is received in another way.
@@ -31,6 +36,10 @@ _END = b"\r\n\r\n"
 _NEVER_KEPT = frozenset(
     (b"transfer-encoding", b"expect", b"upgrade", b"traceparent", b"x-request-id", b"idempotency-key", b"cookie")
 )
+
+
+class RefusedHead(Exception):
+    """A head that the parser would accept and this server does not."""
 
 
 class RequestHead:
@@ -61,6 +70,25 @@ class RequestHead:
         self.digest = digest
         self.preamble: Preamble | None = None
         self.sent: dict[object, bytes] = {}
+
+
+def parsed(
+    parser: HttpRequestParser, url: bytes, headers: RawHeaders, digest: bytes | None, *, large: bool
+) -> RequestHead:
+    """The head that a parser has come to the end of; `large` says that it may be too large. Raises RefusedHead."""
+    version = parser.get_http_version()
+    if len(headers) > MAX_HEADERS or version not in {"1.1", "1.0"}:
+        raise RefusedHead
+    if large and len(url) + sum(len(name) + len(value) + 4 for name, value in headers) > MAX_OVERHEAD_BYTES:
+        raise RefusedHead
+    return RequestHead(
+        parser.get_method().decode("ascii"),
+        url.decode("latin-1"),
+        [(name.lower(), value.rstrip(b" \t")) for name, value in headers],
+        http_1_0=version == "1.0",
+        keep_alive=parser.should_keep_alive(),
+        digest=digest,
+    )
 
 
 class KnownHeads:

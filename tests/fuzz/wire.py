@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from httptools import HttpParserError, HttpRequestParser, HttpResponseParser
 
 from proxy.core.errors import FareboxError
-from proxy.pipeline import client as client_side
+from proxy.pipeline import request_head
 from proxy.pipeline.authenticate import credential_of
 from proxy.pipeline.client import ClientConnection
 from proxy.pipeline.departures import Departures
@@ -21,6 +21,7 @@ from proxy.pipeline.paths import Paths, Target, fill
 from proxy.pipeline.read import read_head, read_tags, read_trace, refuse_websocket
 from proxy.pipeline.relay import _read_head
 from proxy.pipeline.request_head import KnownHeads, RequestHead
+from proxy.pipeline.turnstile import Turnstile
 from proxy.pipeline.upstream.answer import MAX_HEADERS, MAX_OVERHEAD, AnswerReader
 from proxy.pipeline.upstream.errors import BadAnswer
 from proxy.pipeline.upstream.request import Heads
@@ -388,6 +389,7 @@ class Client:
     def __init__(self, pieces: Iterable[bytes], *, serve: bool = False, heads: KnownHeads | None = None) -> None:
         self.heads = heads or KnownHeads(withheld=())
         self.open_calls = 0
+        self.beginning = Turnstile(100)
         self.exchanges: list[Exchange] = []
         self.bodies: list[bytes | None] = []
         self._loop = _loop()
@@ -404,7 +406,7 @@ class Client:
             if transport.closed:
                 break
         held = sum(len(name) + len(value) for name, value in connection._headers)
-        assert held <= 2 * client_side._MAX_OVERHEAD_BYTES
+        assert held <= 2 * request_head.MAX_OVERHEAD_BYTES
         if not serve:
             self.exchanges = [exchange for exchange in connection._line if exchange is not None]
         connection.connection_lost(None)
@@ -480,7 +482,7 @@ def requests(data: bytes) -> None:
     for client in (whole, parts, again):
         for exchange, body in zip(client.exchanges, client.bodies, strict=False):
             assert body is None or exchange.declared_bytes in {0, len(body)}
-            assert len(exchange.headers) <= client_side._MAX_HEADERS
+            assert len(exchange.headers) <= request_head.MAX_HEADERS
     _answered(whole)
     if parts.wire != whole.wire:
         _answered(parts)

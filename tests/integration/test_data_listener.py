@@ -441,6 +441,104 @@ async def test_a_client_that_leaves_is_noticed_wherever_its_call_is(size: int) -
 
 
 @both_loops
+async def test_clients_of_long_calls_are_taken_off_the_loop_and_leave_few_in_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "_SWEEP_S", 0.02)
+    left: list[Exchange] = []
+
+    async def wait(exchange: Exchange) -> None:
+        await exchange.read_body(MAX_BODY, 5)
+        gone = asyncio.Event()
+        exchange.on_left = gone.set
+        await gone.wait()
+        left.append(exchange)
+
+    async with listening(wait) as (listener, port):
+        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(150)]
+        for _, writer in clients:
+            writer.write(request(b"hello"))
+        await until(lambda: len(listener.lookout) == 150)
+        for number, (_, writer) in enumerate(clients):
+            if number % 2:
+                writer.transport.abort()
+            else:
+                writer.close()
+        open_calls = [150]
+        async with asyncio.timeout(5):
+            while open_calls[-1]:
+                await asyncio.sleep(0)
+                open_calls.append(listener.open_calls)
+        assert max(before - after for before, after in pairwise(open_calls)) <= 4
+        assert len(left) == 150
+        assert all(exchange.left and not exchange.stalled for exchange in left)
+        assert not len(listener.lookout)
+
+
+@both_loops
+async def test_a_client_of_a_long_call_is_listened_to_again_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_SWEEP_S", 0.02)
+    let_go = asyncio.Event()
+
+    async def later(exchange: Exchange) -> None:
+        await let_go.wait()
+        await echo(exchange)
+
+    async with listening(later) as (listener, port), client_of(port) as client:
+        for said_meanwhile in (False, True):
+            let_go.clear()
+            await client.send(request(b"one"))
+            await until(lambda: len(listener.lookout) == 1)
+            if said_meanwhile:
+                await client.send(request(b"two"))
+                await asyncio.sleep(0.05)
+                assert listener.open_calls == 1
+            let_go.set()
+            assert (await client.answer())[2].endswith(b"one")
+            assert not len(listener.lookout)
+        assert (await client.answer())[2].endswith(b"two")
+
+
+@both_loops
+async def test_who_sends_on_is_not_taken_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_SWEEP_S", 0.02)
+    async with listening() as (listener, port), client_of(port) as client:
+        wire = request(b"x" * 1000)
+        await client.send(wire[:-100])
+        await until(lambda: listener.open_calls == 1)
+        await asyncio.sleep(0.2)
+        assert not len(listener.lookout)
+        await client.send(wire[-100:])
+        assert (await client.answer())[0] == 200
+
+
+@both_loops
+async def test_a_crowd_begins_few_in_a_turn() -> None:
+    begun = 0
+
+    async def count(exchange: Exchange) -> None:
+        nonlocal begun
+        begun += 1
+        exchange.answer(200, PLAIN, b"ok")
+
+    async with listening(count) as (listener, port):
+        clients = [Client(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(200)]
+        await until(lambda: len(listener.connections) == 200)
+        for client in clients:
+            await client.send(request(b"x"))
+        time.sleep(0.05)  # noqa: ASYNC251 - all of them have asked before the loop looks again
+        seen = [begun]
+        async with asyncio.timeout(5):
+            while seen[-1] < 200:
+                await asyncio.sleep(0)
+                seen.append(begun)
+        assert max(after - before for before, after in pairwise(seen)) <= 32
+        for client in clients:
+            assert (await client.answer())[0] == 200
+            await client.close()
+
+
+@both_loops
 async def test_drain_closes_the_idle_and_lets_the_busy_finish() -> None:
     let_go = asyncio.Event()
 

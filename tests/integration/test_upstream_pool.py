@@ -1,6 +1,7 @@
 """Which connection serves a call: reuse, lines, limits, and that every slot comes back."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -10,6 +11,7 @@ from proxy.pipeline.upstream.errors import (
     ConnectFailed,
     Disconnected,
     PoolExhausted,
+    Truncated,
 )
 from tests.support.both_loops import both_loops
 from tests.support.raw_upstream import RawUpstream, Talk, answers, saying
@@ -204,6 +206,39 @@ async def test_those_in_line_are_served_when_connections_break() -> None:
         assert sum(result == (200, b"ok") for result in results) == 15
         assert sum(isinstance(result, Disconnected) for result in results) == 15
         assert client.stats == PoolStats(0, 0, 0)
+        await client.close()
+
+
+@both_loops
+async def test_calls_of_a_provider_that_closes_everything_fail_few_in_a_turn() -> None:
+    hang_up = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(OK, b"content-length: 10\r\n\r\nhalf")
+        await hang_up.wait()
+
+    failed = 0
+
+    async def broken_off(client: UpstreamClient) -> None:
+        nonlocal failed
+        with pytest.raises(Truncated):
+            await call(client)
+        failed += 1
+
+    async with RawUpstream(script) as upstream:
+        client = client_of(upstream)
+        async with asyncio.timeout(5), asyncio.TaskGroup() as calls:
+            for _ in range(120):
+                calls.create_task(broken_off(client))
+            await until(lambda: upstream.connections == 120)
+            hang_up.set()
+            seen = [0]
+            while seen[-1] < 120:
+                await asyncio.sleep(0)
+                seen.append(failed)
+        assert max(after - before for before, after in pairwise(seen)) <= 16
+        assert client.stats == PoolStats(open=0, idle=0, waiting=0)
         await client.close()
 
 

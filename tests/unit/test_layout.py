@@ -18,7 +18,7 @@ LAYERS = [
     {"sql"},
     {"ledger", "accounts", "records", "providers"},
     {"pipeline", "admin", "surfaces"},
-    {"app", "memory", "cli", "roles", "__main__"},
+    {"app", "memory", "descriptors", "cli", "roles", "__main__"},
 ]
 CROSS_CUTTING = {
     "config",
@@ -37,6 +37,7 @@ NEIGHBOURS = {
     ("cli", "roles"),
     ("cli", "app"),
     ("app", "memory"),
+    ("app", "descriptors"),
     ("roles", "app"),
     ("__main__", "cli"),
     ("__main__", "roles"),

@@ -54,7 +54,7 @@ async def test_who_gave_up_waiting_holds_up_nobody() -> None:
 
 
 async def test_the_collector_looks_at_what_is_made_while_a_long_line_waits() -> None:
-    turnstile = Turnstile(1)
+    turnstile = Turnstile(8, collects=True)
     looked_at: list[int] = []
 
     def note(phase: str, about: Mapping[str, int]) -> None:

@@ -73,12 +73,20 @@ class Departures:
             transport.write(data)
 
 
+class AtOnce:
+    """A line without a loop."""
+
+    def enter(self, connection: Connection) -> None:
+        connection.broken()
+
+
 class Pool:
     """Notes what a connection says."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
         self.departures = Departures()
+        self.breaking = AtOnce()
 
     def returned(self, connection: Connection) -> None:
         self.said.append("returned")

@@ -10,6 +10,7 @@ import ssl
 from typing import Protocol, cast
 
 from proxy.pipeline.departures import Departures
+from proxy.pipeline.turnstile import Line
 from proxy.pipeline.upstream.answer import AnswerReader, Receiver, until_close
 from proxy.pipeline.upstream.errors import BadAnswer, Disconnected, Truncated
 
@@ -27,9 +28,13 @@ _TRUSTED_IDLE_S = 1.0
 
 
 class Owner(Protocol):
-    """What a connection needs of its pool. `departures` is where requests leave by, those of one turn of the loop together."""
+    """What a connection needs of its pool.
+
+    `departures` is where requests leave by, those of one turn of the loop together; in `breaking` connections that the provider closed are in line.
+    """
 
     departures: Departures
+    breaking: "Line[Connection]"
 
     def returned(self, connection: "Connection") -> None:
         """Free for the next call."""
@@ -45,6 +50,7 @@ class Connection(asyncio.Protocol):
     """`send` begins a call; when its answer is complete the owner hears `returned` or `gone`."""
 
     __slots__ = (
+        "_breaking",
         "_closed",
         "_departures",
         "_eof",
@@ -55,6 +61,7 @@ class Connection(asyncio.Protocol):
         "_refused_early",
         "_transport",
         "_unsent",
+        "_why",
         "_write_paused",
         "idle_since",
         "reading_paused",
@@ -72,6 +79,8 @@ class Connection(asyncio.Protocol):
         self._refused_early = False
         self._eof = False
         self._closed = False
+        self._breaking = False
+        self._why: Exception | None = None
         self.reading_paused = False
         self.idle_since = 0.0
 
@@ -171,20 +180,28 @@ class Connection(asyncio.Protocol):
             self._receiver.heard = True  # the provider took bytes: it is slow, not gone
         self._write_on()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         """The provider has closed; in TLS that counts only with a goodbye, for anybody can end a TCP connection."""
         assert self._transport is not None
-        self._eof = _said_goodbye(self._transport.get_extra_info("ssl_object"))
-        self._ended(None)
-        self.discard()
+        tls = self._transport.get_extra_info("ssl_object")
+        self._eof = _said_goodbye(tls)
+        self._break(None)
+        return tls is None  # where it can stay half open, it is closed when its call hears of it
 
     def connection_lost(self, error: Exception | None) -> None:
         """The last that is heard of the transport."""
-        self._ended(error)
-        self.discard()
+        self._break(error)
+        if not self._closed:
+            self._closed = True
+            self._owner.gone(self)
         self._transport = None
         self._reader.close()
         self._owner.lost(self)
+
+    def broken(self) -> None:
+        """Its call hears that the provider has closed."""
+        self._ended(self._why)
+        self.discard()
 
     # Steps.
 
@@ -212,6 +229,17 @@ class Connection(asyncio.Protocol):
             self._owner.returned(self)
         else:
             self.discard()
+
+    def _break(self, error: Exception | None) -> None:
+        """The provider has closed. A call under way hears of it in its turn, for thousands may be closed at the same instant."""
+        if self._breaking:
+            return
+        self._why = error
+        if self._receiver is None or self._queued_at == self._departures.turns:
+            self.broken()  # no call may find it open, and no request is to leave by it
+        else:
+            self._breaking = True
+            self._owner.breaking.enter(self)
 
     def _ended(self, error: Exception | None) -> None:
         """The provider has closed: for an answer without a length that is its end, for any other it is a truncation."""

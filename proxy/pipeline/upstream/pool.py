@@ -8,12 +8,17 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol
 
 from proxy.pipeline.departures import Departures
+from proxy.pipeline.turnstile import Line
 from proxy.pipeline.upstream.connection import Connection
 from proxy.pipeline.upstream.errors import PoolExhausted
 from proxy.pipeline.upstream.settings import PoolLimits
+
+# Of connections that a provider has closed: their calls fail, and are settled.
+_BROKEN_A_TURN = 16
 
 
 class Waiter(Protocol):
@@ -39,7 +44,8 @@ class Pool:
         self.departures = Departures(loop)
         self._limits = limits
         self._loop = loop
-        self._idle: list[Connection] = []  # by the time of return, oldest first
+        self.breaking = Line[Connection](_BROKEN_A_TURN, Connection.broken)
+        self._idle: dict[Connection, None] = {}  # by the time of return, oldest first
         self._adopted: set[Connection] = set()
         self._reserved = 0
         self._line: OrderedDict[Waiter, None] = OrderedDict()
@@ -61,7 +67,7 @@ class Pool:
     def take(self, now: float) -> Connection | None:
         """The most recently used idle connection that still stands; `now` is loop time."""
         while self._idle:
-            connection = self._idle.pop()
+            connection, _ = self._idle.popitem()
             if connection.usable(now):
                 return connection
             connection.discard()
@@ -96,11 +102,8 @@ class Pool:
 
     def close_idle(self, older_than: float) -> None:
         """Closes what has been idle since before that loop time."""
-        count = 0
-        while count < len(self._idle) and self._idle[count].idle_since < older_than:
-            count += 1
-        old, self._idle = self._idle[:count], self._idle[count:]
-        for connection in old:
+        for connection in tuple(takewhile(lambda idle: idle.idle_since < older_than, self._idle)):
+            del self._idle[connection]
             self._say_goodbye(connection)
 
     def keep_none(self) -> None:
@@ -123,7 +126,7 @@ class Pool:
         if self._line:
             self._line.popitem(last=False)[0].granted(connection)
         elif self._keeps:
-            self._idle.append(connection)
+            self._idle[connection] = None
         else:
             self._say_goodbye(connection)
 
@@ -131,8 +134,7 @@ class Pool:
         """It cannot be used any more; its slot is free."""
         if connection in self._adopted:
             self._adopted.remove(connection)
-            if connection in self._idle:
-                self._idle.remove(connection)
+            self._idle.pop(connection, None)
             self._serve_line()
 
     def lost(self, connection: Connection) -> None:
