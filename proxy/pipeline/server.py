@@ -10,7 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from proxy.pipeline.addresses import ClientAddresses
-from proxy.pipeline.client import ClientConnection
+from proxy.pipeline.client import BEGUN_A_TURN, ClientConnection
 from proxy.pipeline.deadlines import enforce
 from proxy.pipeline.departures import Departures
 from proxy.pipeline.exchange import Exchange
@@ -30,8 +30,6 @@ _CLOSED_A_TURN = 16
 _LEAVING_A_TURN = 4
 # Thousands of connections are looked at in portions: some 0.5 us each, and to withdraw one from the loop takes as much as thirty.
 _STEPS_A_TURN, _TO_WITHDRAW = 600, 30
-# A call takes some 0.1 ms in all, in two or three turns.
-_BEGUN_A_TURN = 32
 # For calls that were cut at the end of the grace: to be counted, and to settle without that. The supervisor waits for ten seconds.
 _COUNT_S, _SETTLE_S = 3.0, 6.0
 
@@ -56,7 +54,7 @@ class DataListener:
         self._tasks = Tasks()
         self.open_calls = 0
         self._draining = False
-        self.beginning = Turnstile(_BEGUN_A_TURN)
+        self.beginning = Turnstile(BEGUN_A_TURN)
         self.closing = Line[ClientConnection](_CLOSED_A_TURN, ClientConnection.close_after_flush)
         self._leaving = Line[Exchange](_LEAVING_A_TURN, Exchange.part)
         self._idle: asyncio.Event | None = None
