@@ -11,7 +11,7 @@ from proxy.sql.database import Row
 from proxy.surfaces.credits_dev.usage import _summary, _without
 from proxy.surfaces.openai_organization import COMPLETIONS, _completions, _Organization
 from proxy.surfaces.organization_query import Asked, read_asked
-from proxy.surfaces.vendor import Query
+from proxy.surfaces.vendor import Answer, Query
 from tests.support.turns import counted_turns
 
 HOUSE: Any = SimpleNamespace(config=SimpleNamespace(keys=SimpleNamespace(pepper="pepper")))
@@ -31,6 +31,11 @@ class Page(_Organization):
 
     async def _view(self, *_: object) -> Any:
         return SimpleNamespace(account_id="", accounts=())
+
+
+def json_of(page: object) -> bytes:
+    assert isinstance(page, Answer)
+    return msgspec.json.encode(page.content)
 
 
 def row(bucket: int, model: str, calls: int) -> Row:
@@ -75,8 +80,7 @@ FIRST = START // 60
 async def test_a_page_is_its_objects_in_json(rows: list[Row], end: dict[str, str]) -> None:
     wanted = query((FIRST + 9) * 60_000 + 8000, limit="10", **end)
     asked = read_asked(wanted.params, COMPLETIONS, wanted.at_ms)
-    page = await Page(rows).completions(wanted)
-    assert msgspec.json.encode(page) == msgspec.json.encode(
+    assert json_of(await Page(rows).completions(wanted)) == msgspec.json.encode(
         {
             "object": "page",
             "data": as_objects(rows, asked, range(FIRST, FIRST + 10)),
@@ -88,7 +92,7 @@ async def test_a_page_is_its_objects_in_json(rows: list[Row], end: dict[str, str
 
 async def test_a_page_of_the_future_is_empty() -> None:
     page = await Page([]).completions(query((START - 86_400) * 1000))
-    assert msgspec.json.encode(page) == b'{"object":"page","data":[],"has_more":false,"next_page":null}'
+    assert json_of(page) == b'{"object":"page","data":[],"has_more":false,"next_page":null}'
 
 
 async def test_the_loop_turns_while_a_page_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +100,7 @@ async def test_the_loop_turns_while_a_page_is_written(monkeypatch: pytest.Monkey
     wanted = query((START + 86_400) * 1000, limit="1440")
     page, turns = await counted_turns(Page([]).completions(wanted))
     assert turns >= 1440
-    assert len(msgspec.json.decode(msgspec.json.encode(page))["data"]) == 1440
+    assert len(msgspec.json.decode(json_of(page))["data"]) == 1440
 
 
 def summed(model: str, calls: int, cost_nano_usd: int) -> Row:
