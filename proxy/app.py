@@ -48,7 +48,7 @@ from proxy.records.recorder import Pace, Recorder
 from proxy.records.streams import Streams
 from proxy.sql.database import open_database
 from proxy.surfaces.building import open_surfaces
-from proxy.tasks import Tasks
+from proxy.tasks import Tasks, in_turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -326,32 +326,37 @@ def _health(config: Config, stores: Stores) -> Health:
 
 def _flusher(metrics: Metrics) -> Callable[[], Awaitable[None]]:
     async def flush() -> None:
-        metrics.flush()
+        steps = metrics.steps()
+        try:
+            await in_turns(steps)
+        finally:
+            for _ in steps:  # a role that ends meanwhile writes what was taken over, too
+                pass
 
     return flush
 
 
 def _worker_flusher(metrics: Metrics, ledger: Ledger) -> Callable[[], Awaitable[None]]:
-    seen = 0
+    seen, write = 0, _flusher(metrics)
 
     async def flush() -> None:
         nonlocal seen
         metrics.ambiguous.add((), ledger.ambiguous_holds - seen)
         seen = ledger.ambiguous_holds
-        metrics.flush()
+        await write()
 
     return flush
 
 
 def _recorder_flusher(metrics: Metrics, recorder: Recorder) -> Callable[[], Awaitable[None]]:
-    seen = {"written": 0, "buried": 0}
+    seen, write = {"written": 0, "buried": 0}, _flusher(metrics)
 
     async def flush() -> None:
         for name, counter in (("written", metrics.recorded), ("buried", metrics.dead_letters)):
             total = getattr(recorder.tally, name)
             counter.add((), total - seen[name])
             seen[name] = total
-        metrics.flush()
+        await write()
 
     return flush
 

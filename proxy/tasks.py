@@ -1,13 +1,38 @@
-"""Background tasks that somebody owns: kept alive, named, and loud when they fail.
+"""Background tasks that somebody owns: kept alive, named, and loud when they fail. And work that leaves room for others'.
 
 The only place that creates asyncio tasks: a bare `create_task` may be collected while it runs, and hides its error.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from time import monotonic
+from typing import TypeVar
+
+T = TypeVar("T")
 
 log = logging.getLogger("farebox.tasks")
+
+TURN_S = 0.0005
+
+
+async def in_turns(steps: Iterable[T]) -> list[T]:
+    """All that the steps give, half a millisecond of them in one turn of the event loop: calls of the same worker go on in between."""
+    found: list[T] = []
+    until = monotonic() + TURN_S
+    for one in steps:
+        found.append(one)
+        if monotonic() >= until:
+            await asyncio.sleep(0)
+            until = monotonic() + TURN_S
+    return found
+
+
+def used_up(rows: list[T]) -> Iterator[T]:
+    """One after the other, each out of the list: 20,000 rows that are let go of at once take 3 ms."""
+    rows.reverse()
+    while rows:
+        yield rows.pop()
 
 
 class Tasks:

@@ -29,6 +29,7 @@ from proxy.core.ids import new_id
 from proxy.core.money import MAX_AMOUNT
 from proxy.core.records import LedgerEntry
 from proxy.sql.database import Row, Step, integer, optional_integer, text
+from proxy.tasks import in_turns
 
 log = logging.getLogger("farebox.grants")
 
@@ -215,14 +216,14 @@ class Grants:
 
     async def _as_now(self, account_id: str, rows: Iterable[Row]) -> _Grants:
         """Rows with what remains of the live ones at this instant."""
-        found = [_grant(row) for row in rows]
+        found = await in_turns(_grant(row) for row in rows)
         if not any(grant.status == LIVE for grant in found):
             return found
         remaining = (await self._journal.scripts.grants(account_id)).remaining
-        return [
+        return await in_turns(
             _ended(replace(grant, remaining_microcredits=remaining.get(grant.id, 0))) if grant.status == LIVE else grant
             for grant in found
-        ]
+        )
 
 
 def grant_wanted(

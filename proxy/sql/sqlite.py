@@ -167,7 +167,7 @@ def _fetch(connection: sqlite3.Connection, sql: str, params: Params, longest_s: 
     try:
         cursor = connection.execute(sql, dict(params))
         columns = [column[0] for column in cursor.description or ()]
-        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+        return [dict(zip(columns, row, strict=True)) for row in cursor]
     except sqlite3.OperationalError as error:
         if deadline is not None and time.monotonic() > deadline:
             raise DatabaseUnavailable(

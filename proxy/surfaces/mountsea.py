@@ -23,6 +23,7 @@ from proxy.surfaces.fields import MAX_ID, as_integer
 from proxy.surfaces.numbers import as_uuid, credits_number, instant, whole_credits
 from proxy.surfaces.services import ID_OF, NAME_OF, SERVICES
 from proxy.surfaces.vendor import Answer, Endpoint, Invalid, Query, Vendor
+from proxy.tasks import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -115,7 +116,7 @@ class _Mountsea:
             "totalPages": -(-total // search.limit),
             "currentPage": search.page,
         }
-        return {"items": [item(row) for row in rows], "meta": meta}
+        return {"items": await in_turns(item(row) for row in rows), "meta": meta}
 
     async def _count(self, query: str, search: Search, account_id: str, where: dict[str, Value]) -> int:
         database = self._house.database

@@ -14,6 +14,7 @@ from proxy.surfaces.numbers import usd_number
 from proxy.surfaces.openai_shape import refuse
 from proxy.surfaces.purse import coupons_of, dollars, purse_of
 from proxy.surfaces.vendor import Endpoint, Vendor
+from proxy.tasks import in_turns
 
 if TYPE_CHECKING:
     from proxy.surfaces.house import House
@@ -61,7 +62,8 @@ class _Billing:
     async def credit_grants(self, query: Query) -> object:
         account_id = query.caller.account_id
         purse = await purse_of(self._house, account_id)
-        grants = [
+        coupons = await coupons_of(self._house, account_id)
+        grants = await in_turns(
             {
                 "object": "credit_grant",
                 "id": one.id,
@@ -70,8 +72,8 @@ class _Billing:
                 "effective_at": one.created_at // 1000,
                 "expires_at": None if one.expires_at is None else one.expires_at // 1000,
             }
-            for one in await coupons_of(self._house, account_id)
-        ]
+            for one in coupons
+        )
         return {
             "object": "credit_summary",
             "total_granted": usd_number(purse.given_nano_usd),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from proxy.accounts.grants import LIVE
 from proxy.surfaces.numbers import usd_nano_of_microcredits
+from proxy.tasks import in_turns
 
 if TYPE_CHECKING:
     from proxy.surfaces.house import House
@@ -61,7 +62,8 @@ class Coupon:
 
 async def coupons_of(house: House, account_id: str) -> list[Coupon]:
     """The account's newest grants, at most 1000, with what is left of each. Raises Unavailable."""
-    return [
+    grants = await house.desk.grants.list(account_id, limit=MOST_GRANTS)
+    return await in_turns(
         Coupon(
             id=grant.id,
             given_microcredits=grant.amount_microcredits,
@@ -69,6 +71,6 @@ async def coupons_of(house: House, account_id: str) -> list[Coupon]:
             created_at=grant.created_at,
             expires_at=grant.expires_at,
         )
-        for grant in await house.desk.grants.list(account_id, limit=MOST_GRANTS)
+        for grant in grants
         if grant.status not in _NEVER_GIVEN
-    ]
+    )

@@ -19,6 +19,7 @@ from proxy.surfaces.fields import integer_text
 from proxy.surfaces.numbers import usd_number, usd_text
 from proxy.surfaces.purse import coupons_of, dollars, purse_of
 from proxy.surfaces.vendor import Answer, Endpoint, Query, Vendor
+from proxy.tasks import in_turns, used_up
 
 if TYPE_CHECKING:
     from proxy.pipeline.exchange import Exchange
@@ -84,12 +85,13 @@ class _Portal:
         )
         sums = await usage_sums(self._house.database, asked)
         if by_day:
-            records = [_day(row) for row in sums[skipped : skipped + size]]
+            records = await in_turns(_day(row) for row in sums[skipped : skipped + size])
         else:
             span: dict[str, Value] = {"account_id": account_id, "from_at": asked.from_at, "to_at": asked.to_at - 1}
             rows = await self._house.database.fetch("r9s_usage", **span, row_limit=size, row_offset=skipped)
-            records = [_record(row) for row in rows]
-        return _success(query, {"records": records, "total_tokens": sum(_tokens(row) for row in sums)})
+            records = await in_turns(_record(row) for row in rows)
+        tokens = await in_turns(_tokens(row) for row in used_up(sums))
+        return _success(query, {"records": records, "total_tokens": sum(tokens)})
 
     async def balance(self, query: Query) -> object:
         account_id = require_scope(query, BALANCE_READ)

@@ -79,7 +79,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer with a status of its own; `content` becomes JSON (`msgspec.Raw` as it is)."""
+    """An answer with a status of its own; `content` becomes JSON (`msgspec.Raw` as it is, in pieces where it is long)."""
 
     status: int
     content: object

@@ -19,6 +19,7 @@ from proxy.core.usage import Usage
 from proxy.surfaces.credits_dev.usage import tokens_of
 from proxy.surfaces.fields import identifier
 from proxy.surfaces.numbers import decimal_number, usd_number
+from proxy.tasks import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,14 +67,15 @@ class PricedModels:
     async def list(self, query: Query) -> object:
         """GET /v1/models: all that the key may use and that have a price; with `modelId` that one, or 404."""
         provider, tier, model = query.param("provider"), query.param("tier"), query.param("modelId")
-        models = [
+        priced = await self._priced(query.at_ms)
+        models = await in_turns(
             _shown(name, of, price)
-            for (of, name), price in self._priced(query.at_ms).items()
+            for (of, name), price in priced.items()
             if (not provider or of == provider)
             and (not model or name == model)
             and (not tier or _tier(price) == tier)
             and (isinstance(query.who, Administrator) or query.who.may_use(name))
-        ]
+        )
         if not model:
             return {"success": True, "models": models}
         if not models:
@@ -106,17 +108,17 @@ class PricedModels:
             "pricing": _rates(found.price),
         }
 
-    def _priced(self, at_ms: int) -> dict[tuple[str, str], Price]:
+    async def _priced(self, at_ms: int) -> dict[tuple[str, str], Price]:
         """(Provider, model) -> price, in the order of the configuration; found once a minute, as prices change."""
         router, minute = self._house.router(), at_ms // _KNOWN_MS
-        if self._known[:2] != (router, minute):
-            found: dict[tuple[str, str], Price] = {}
-            for provider, name in _served(router):
-                price = None if (provider, name) in found else router.prices.find(provider, name, at_ms)
-                if price is not None:
-                    found[provider, name] = price
-            self._known = (router, minute, found)
-        return self._known[2]
+        if self._known[:2] == (router, minute):
+            return self._known[2]
+        served = dict.fromkeys(_served(router))
+        # The first time is half a millisecond for each model: it is looked for among all that its provider has in the book.
+        prices = await in_turns(router.prices.find(provider, name, at_ms) for provider, name in served)
+        found = {which: price for which, price in zip(served, prices, strict=True) if price is not None}
+        self._known = (router, minute, found)
+        return found
 
 
 def _asked(query: Query) -> tuple[str, dict[str, int]]:

@@ -13,6 +13,7 @@ from proxy.surfaces.credits_dev.accounts import notes_of
 from proxy.surfaces.credits_dev.dates import dates_of
 from proxy.surfaces.fields import microcredits, read_object
 from proxy.surfaces.numbers import credits_number, instant
+from proxy.tasks import in_turns
 
 if TYPE_CHECKING:
     from proxy.core.records import LedgerEntry
@@ -57,7 +58,7 @@ class Transactions:
             "totalCount": total,
             "hasMore": offset + len(rows) < total,
         }
-        return {"items": [_shown(row) for row in rows], "pagination": pagination}
+        return {"items": await in_turns(_shown(row) for row in rows), "pagination": pagination}
 
     async def create(self, query: Query) -> object:
         """POST /v1/transactions/create: an adjustment of either sign; a debit never of more than is available."""

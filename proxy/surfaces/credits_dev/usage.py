@@ -10,6 +10,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+from msgspec import Raw
+
 from proxy.accounts.administrators import FINANCE, Administrator
 from proxy.accounts.journal import SYSTEM_ACCOUNT
 from proxy.accounts.recorded_usage import UsageReport, usage_id
@@ -21,9 +24,10 @@ from proxy.surfaces.credits_dev.access import account_id_of, flag, page_of, said
 from proxy.surfaces.credits_dev.dates import dates_of
 from proxy.surfaces.fields import MAX_ID, count, identifier, line
 from proxy.surfaces.numbers import instant, usd_number
+from proxy.tasks import in_turns, used_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from proxy.accounts.recorded_usage import Recorded
     from proxy.sql.database import Row, Value
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
 CUSTOMER, SYSTEM = "customer", "system"
 MOST_MODELS = 10_000  # in one summary
+_encode = msgspec.json.Encoder().encode
 
 
 class UsageRecords:
@@ -72,7 +77,7 @@ class UsageRecords:
         from_at, to_at = dates_of(query)
         scope = await self._scope(query)
         if scope is None:
-            return _summary([]) if summed else {"success": True, "usageRecords": []}
+            return await _summary([]) if summed else {"success": True, "usageRecords": []}
         which, where = scope
         where |= {
             "from_at": from_at,
@@ -82,7 +87,7 @@ class UsageRecords:
         if summed:
             return await self._summed(where)
         rows = await self._house.database.fetch(f"{which}_usage_page", **where, row_limit=limit, row_offset=offset)
-        return {"success": True, "usageRecords": [_shown(row) for row in rows]}
+        return {"success": True, "usageRecords": await in_turns(_shown(row) for row in rows)}
 
     async def _scope(self, query: Query) -> tuple[str, dict[str, Value]] | None:
         """Whose usage is asked for: the queries' first word and their parameters; None for nobody's."""
@@ -118,8 +123,8 @@ class UsageRecords:
         if len(rows) > MOST_MODELS:
             raise InvalidRequest(f"This summary has more than {MOST_MODELS} models; filter by modelId or date.")
         if where.get("except_account") == SYSTEM_ACCOUNT:
-            return _summary(_without(rows, system))
-        return _summary(rows, sum(integer(row, "cost_nano_usd") for row in system))
+            return await _summary(_without(rows, system))
+        return await _summary(used_up(rows), sum(integer(row, "cost_nano_usd") for row in system))
 
     async def _recorded_for(self, query: Query) -> str | None:
         """The account that pays, None for the system's own usage. Raises NotFound, Forbidden, InvalidRequest."""
@@ -183,36 +188,36 @@ def _shown(row: Row) -> object:
     }
 
 
-def _without(rows: Sequence[Row], taken: Sequence[Row]) -> list[Row]:
-    """The sums less those of the same models in `taken`."""
+def _without(rows: list[Row], taken: Sequence[Row]) -> Iterator[Row]:
+    """The sums less those of the same models in `taken`. `rows` are used up."""
     less = {row["model"]: row for row in taken}
     columns = ("calls", "input_tokens", "output_tokens", "cost_nano_usd")
-    left: list[Row] = []
-    for row in rows:
+    for row in used_up(rows):
         other = less.get(row["model"])
-        left.append(
-            row if other is None else row | {name: integer(row, name) - integer(other, name) for name in columns}
-        )
-    return [row for row in left if integer(row, "calls") > 0]
+        left = row if other is None else row | {name: integer(row, name) - integer(other, name) for name in columns}
+        if integer(left, "calls") > 0:
+            yield left
 
 
-def _summary(rows: Sequence[Row], system: int = 0) -> object:
+async def _summary(rows: Iterable[Row], system: int = 0) -> object:
     """`system`: what of the cost is the system's, in nano-USD."""
+    total = dict.fromkeys(("cost_nano_usd", "input_tokens", "output_tokens"), 0)
 
-    def total(column: str) -> int:
-        return sum(integer(row, column) for row in rows)
+    def member(row: Row) -> bytes:
+        for column in total:
+            total[column] += integer(row, column)
+        model = {"costUsd": usd_number(integer(row, "cost_nano_usd")), "count": row["calls"]}
+        return b"%b:%b" % (_encode(text(row, "model")), _encode(model))
 
-    cost = total("cost_nano_usd")
+    by_model = b",".join(await in_turns(member(row) for row in rows))
+    cost = total["cost_nano_usd"]
     return {
         "success": True,
         "summary": {
             "totalCostUsd": usd_number(cost),
-            "totalInputTokens": total("input_tokens"),
-            "totalOutputTokens": total("output_tokens"),
+            "totalInputTokens": total["input_tokens"],
+            "totalOutputTokens": total["output_tokens"],
             "byContext": {CUSTOMER: usd_number(cost - system), SYSTEM: usd_number(system)},
-            "byModel": {
-                text(row, "model"): {"costUsd": usd_number(integer(row, "cost_nano_usd")), "count": row["calls"]}
-                for row in rows
-            },
+            "byModel": Raw(b"{%b}" % by_model),
         },
     }
