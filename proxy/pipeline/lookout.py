@@ -30,23 +30,22 @@ class Lookout:
         """How many are watched."""
         return len(self._watched)
 
-    def consider(self, connection: ClientConnection) -> bool:
-        """Watches a connection whose call was in hand at the last sweep, too; False where it stays with the loop."""
+    def consider(self, connection: ClientConnection) -> None:
+        """Watches a connection whose call was in hand at the last sweep, too."""
         exchange = connection.exchange
         if exchange is None or not hasattr(select, "epoll"):
-            return False
+            return
         if not exchange.swept:
             exchange.swept = True
-            return False
+            return
         descriptor = connection.withdraw()
         if descriptor is None:
-            return False
+            return
         if self._epoll is None:
             self._epoll = select.epoll()
             self._loop.add_reader(self._epoll.fileno(), self._look)
         self._watched[descriptor] = connection
         self._epoll.register(descriptor, select.EPOLLRDHUP | select.EPOLLONESHOT)
-        return True
 
     def forget(self, descriptor: int) -> None:
         """The call has ended, or the connection has; its socket is still open."""

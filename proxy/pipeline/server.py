@@ -17,10 +17,10 @@ from proxy.pipeline.exchange import Exchange
 from proxy.pipeline.lookout import Lookout
 from proxy.pipeline.request_head import KnownHeads
 from proxy.pipeline.turnstile import Line, Turnstile
-from proxy.tasks import Tasks
+from proxy.tasks import Tasks, in_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from proxy.config import Server as ServerConfig
 
@@ -28,8 +28,6 @@ _SWEEP_S = 0.5
 # Thousands of clients can be cut at once. Closing a socket costs some 10 us; a call wants a fraction of a millisecond to settle.
 _CLOSED_A_TURN = 16
 _LEAVING_A_TURN = 4
-# Thousands of connections are looked at in portions: some 0.5 us each, and to withdraw one from the loop takes as much as thirty.
-_STEPS_A_TURN, _TO_WITHDRAW = 600, 30
 # For calls that were cut at the end of the grace: to be counted, and to settle without that. The supervisor waits for ten seconds.
 _COUNT_S, _SETTLE_S = 3.0, 6.0
 
@@ -116,12 +114,12 @@ class DataListener:
                 self._idle.set()
 
     async def _sweep(self) -> None:
+        await in_turns(self._looks())
+
+    def _looks(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        steps = 0
         for connection in list(self.connections):
             if connection in self.connections:  # it may have gone since the sweep began
                 enforce(connection, self.config, loop.time())
-                steps += _TO_WITHDRAW if self.lookout.consider(connection) else 1
-            if steps > _STEPS_A_TURN:
-                steps = 0
-                await asyncio.sleep(0)
+                self.lookout.consider(connection)
+            yield
