@@ -16,6 +16,7 @@ import hiredis
 from proxy.ledger.errors import RedisAmbiguous, RedisUnavailable, reply_error
 
 NO_REPLY_YET = object()
+_REPLIES_A_TURN = 40
 _LOOKS = 8  # of the watchdog, in the time that a command may wait
 
 
@@ -31,6 +32,7 @@ class Link(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=reply_error, notEnoughData=NO_REPLY_YET)
         self._waiters: deque[asyncio.Future[Any]] = deque()
         self._outbox: list[bytes] = []
+        self._more = False  # replies have arrived that are handed out in the next turn
         self._answered = 0  # replies so far; waiters are numbered from it
         self._sent_marks: deque[tuple[float, int]] = deque()  # (looked at, commands that had been sent by then)
         self._watchdog: asyncio.TimerHandle | None = None
@@ -69,11 +71,19 @@ class Link(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its bases
 
     def data_received(self, data: bytes) -> None:
-        """Hands each complete reply to the oldest waiter."""
+        """Replies, or pieces of them."""
+        self._reader.feed(data)
+        if not self._more:
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Hands each complete reply to the oldest waiter: so many now, the others in the next turns, since each of them wakes a call."""
+        self._more = False
         reader, waiters = self._reader, self._waiters
         try:
-            reader.feed(data)
-            while (reply := reader.gets()) is not NO_REPLY_YET:
+            for _ in range(_REPLIES_A_TURN):
+                if (reply := reader.gets()) is NO_REPLY_YET:
+                    return
                 waiter = waiters.popleft()
                 self._answered += 1
                 if waiter.done():
@@ -85,9 +95,14 @@ class Link(asyncio.Protocol):
         except (hiredis.ProtocolError, IndexError):
             # Not Redis, or a reply that nobody asked for: which reply belongs to whom is no longer known.
             self.abort()
+            return
+        self._more = True
+        self._loop.call_soon(self._hand_out)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Fails what waits: unsent commands as unavailable, sent ones as ambiguous."""
+        while self._more:  # what has arrived is no less a reply
+            self._hand_out()
         self.lost = True
         self._transport = None
         if self._watchdog is not None:

@@ -21,6 +21,7 @@ from proxy.pipeline.large_body import LARGE_BODY_BYTES, LargeBody
 from proxy.pipeline.offers import parser_behind
 from proxy.pipeline.reply import BAD_HTTP
 from proxy.pipeline.request_head import MAX_OVERHEAD_BYTES, ends_there, parsed, seek
+from proxy.pipeline.turnstile import CROWD
 
 if TYPE_CHECKING:
     from proxy.pipeline.server import DataListener
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _WRITE_HIGH_WATER_BYTES = 256 * 1024
 _READ_HIGH_WATER_BYTES = 512 * 1024  # of a body that nobody reads yet
 _MAX_IN_LINE = 8
-BEGUN_A_TURN = 32  # of calls, which take some 0.1 ms each, in two or three turns; fewer are no crowd
 _RECEIVED_BYTES = bytearray(64 * 1024)  # more in one go is only copied once more
 _RECEIVED = memoryview(_RECEIVED_BYTES)
 _LINGER_S = 3.0  # how long an unread body is read on after an early answer, so that the client sees the answer
@@ -311,7 +311,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self.exchange = exchange
                 listener.open_calls += 1
                 try:
-                    if listener.open_calls > BEGUN_A_TURN and not listener.beginning.passes():
+                    if listener.open_calls > CROWD and not listener.beginning.passes():
                         await listener.beginning.stand_in_line()
                     await listener.handle(exchange)
                 finally:

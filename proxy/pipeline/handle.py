@@ -26,6 +26,7 @@ from proxy.pipeline.read import refuse_websocket
 from proxy.pipeline.relay import relay
 from proxy.pipeline.reply import send_error
 from proxy.pipeline.request_head import KnownHeads
+from proxy.pipeline.turnstile import CALLS_A_TURN, CROWD, Turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -71,6 +72,7 @@ class Pipeline:
         health: Health,
     ) -> None:
         self._server = config.server
+        self._answers = Turnstile(CALLS_A_TURN)
         self._retries = config.upstream.retries
         self._paths = paths
         self.router = router
@@ -221,6 +223,8 @@ class Pipeline:
         upstream: UpstreamExchange | None = None
         try:
             upstream = await first_answer(call, self.router, self._retries)
+            if len(self._credits.open) > CROWD and not self._answers.passes():
+                await self._answers.stand_in_line()
             await relay(call, upstream, hold)
         except (UpstreamFailed, UpstreamTimeout):
             if upstream is not None:  # an attempt that got no answer has said so itself

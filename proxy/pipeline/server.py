@@ -10,13 +10,13 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from proxy.pipeline.addresses import ClientAddresses
-from proxy.pipeline.client import BEGUN_A_TURN, ClientConnection
+from proxy.pipeline.client import ClientConnection
 from proxy.pipeline.deadlines import enforce
 from proxy.pipeline.departures import Departures
 from proxy.pipeline.exchange import Exchange
 from proxy.pipeline.lookout import Lookout
 from proxy.pipeline.request_head import KnownHeads
-from proxy.pipeline.turnstile import Line, Turnstile
+from proxy.pipeline.turnstile import CALLS_A_TURN, Line, Turnstile
 from proxy.tasks import Tasks, in_turns
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class DataListener:
         self._tasks = Tasks()
         self.open_calls = 0
         self._draining = False
-        self.beginning = Turnstile(BEGUN_A_TURN)
+        self.beginning = Turnstile(CALLS_A_TURN)
         self.closing = Line[ClientConnection](_CLOSED_A_TURN, ClientConnection.close_after_flush)
         self._leaving = Line[Exchange](_LEAVING_A_TURN, Exchange.part)
         self._idle: asyncio.Event | None = None

@@ -5,6 +5,7 @@ import gc
 import logging
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 
@@ -224,6 +225,34 @@ async def test_the_embedded_kind_of_server_is_fit(each_redis_url: str) -> None:
     async with connected(each_redis_url) as redis:
         facts = await check_server(redis)
     assert facts.append_only
+
+
+async def test_replies_that_come_together_wake_few_calls_in_a_turn() -> None:
+    link = Link(1.0, 10_000, lambda _: None)
+    link.connection_made(Wire())
+    waits = [link.send(b"*1\r\n$4\r\nPING\r\n") for _ in range(300)]
+    await asyncio.sleep(0)
+    link.data_received(b"+PONG\r\n" * 150)
+    link.data_received(b"+PONG\r\n" * 100)
+    answered = [0, sum(wait.done() for wait in waits)]
+    while answered[-1] < 250:
+        await asyncio.sleep(0)
+        answered.append(sum(wait.done() for wait in waits))
+        assert answered[-1] > answered[-2]
+    assert max(after - before for before, after in pairwise(answered)) <= 40
+    link.connection_lost(None)
+
+
+async def test_a_reply_that_arrived_before_the_end_is_no_less_a_reply() -> None:
+    link = Link(1.0, 10_000, lambda _: None)
+    link.connection_made(Wire())
+    waits = [link.send(b"*1\r\n$4\r\nPING\r\n") for _ in range(120)]
+    await asyncio.sleep(0)
+    link.data_received(b"+PONG\r\n" * 110)
+    link.connection_lost(None)
+    assert [wait.result() for wait in waits[:110]] == [b"PONG"] * 110
+    assert [type(wait.exception()) for wait in waits[110:]] == [RedisAmbiguous] * 10
+    await asyncio.sleep(0)  # what was left for this turn finds nothing more
 
 
 class Wire(asyncio.Transport):
