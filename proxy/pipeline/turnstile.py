@@ -53,7 +53,7 @@ class Turnstile:
     def _turn(self) -> None:
         self._passed = 0
         if self._collects and self._line:
-            gc.collect(1)
+            gc.collect(0)
         while self._line and self._passed < self._a_turn:
             waiter = self._line.popleft()
             if not waiter.done():
