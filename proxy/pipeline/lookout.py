@@ -49,9 +49,9 @@ class Lookout:
 
     def forget(self, descriptor: int) -> None:
         """The call has ended, or the connection has; its socket is still open."""
-        assert self._epoll is not None
         del self._watched[descriptor]
-        self._epoll.unregister(descriptor)
+        if self._epoll is not None:  # the listener has not closed
+            self._epoll.unregister(descriptor)
 
     def close(self) -> None:
         """Watches nobody any more."""
