@@ -13,6 +13,7 @@ import pytest
 
 from proxy.config import Server as ServerConfig
 from proxy.core.errors import FareboxError
+from proxy.pipeline import large_body
 from proxy.pipeline import server as server_module
 from proxy.pipeline.client import ClientConnection
 from proxy.pipeline.exchange import ClientLeft, Exchange
@@ -274,6 +275,28 @@ async def test_an_early_answer_is_seen_although_the_body_is_still_coming() -> No
         for size in (100, 300_000, 3_000_000):
             await client.send(request(b"x" * size))
             assert (await client.answer())[0] == 401
+
+
+@both_loops
+async def test_a_large_body_comes_a_megabyte_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_body, "_A_TURN_BYTES", 4096)
+    sizes: list[int] = []
+    came = large_body.LargeBody.buffer_updated
+
+    def note(self: large_body.LargeBody, nbytes: int) -> None:
+        sizes.append(nbytes)
+        came(self, nbytes)
+
+    monkeypatch.setattr(large_body.LargeBody, "buffer_updated", note)
+    body = random.Random(1).randbytes(1_000_000)
+    async with listening() as (_, port), client_of(port) as client:
+        for _ in range(2):
+            await client.send(request(body))
+            assert (await client.answer())[2].endswith(body)
+        await client.send(request(body)[:-50_000])
+        client.abort()
+    assert max(sizes) == 4096
+    assert sizes.count(4096) > 100
 
 
 @both_loops

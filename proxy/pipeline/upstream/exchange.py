@@ -29,7 +29,7 @@ from proxy.pipeline.upstream.sweep import Sweep
 # arrives is handed on in steps, which pass a turnstile.
 _AT_ONCE_BYTES = 16 * 1024
 STEP_BYTES = 32 * 1024
-STEPS_A_TURN = 2
+STEPS_A_TURN = 1
 
 
 @dataclass(frozen=True, slots=True)

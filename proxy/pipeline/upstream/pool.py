@@ -18,7 +18,7 @@ from proxy.pipeline.upstream.errors import PoolExhausted
 from proxy.pipeline.upstream.settings import PoolLimits
 
 # Of connections that a provider has closed: their calls fail, and are settled.
-_BROKEN_A_TURN = 16
+_BROKEN_A_TURN = 8
 
 
 class Waiter(Protocol):
