@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from proxy.pipeline.turnstile import CROWD
 from tests.support.installation import MODEL, Installation, charge_of
 from tests.support.mock_provider import MockProvider, expected_usage
 
@@ -99,6 +100,21 @@ async def test_credit_for_one_call_admits_exactly_one_of_sixty_four(
     assert [entry["kind"] for entry in entries if entry["kind"] == "charge"] == ["charge"]
     assert farebox.balance("one-call")["held"] == 0
     farebox.audit()
+
+
+async def test_a_crowd_takes_turns_and_everybody_is_answered_and_charged_once(
+    farebox: Installation, provider: MockProvider
+) -> None:
+    crowd = 3 * CROWD  # which two workers share
+    key = farebox.account("crowd", "100")
+    body, before = chat(mock={"delay_ms": 700}), len(provider.received)
+    answers = await asyncio.gather(*(post(farebox, key, body) for _ in range(crowd)))
+    assert {status for status, _, _ in answers} == {200}
+    assert len(provider.received) - before == crowd
+    records = farebox.usage("crowd", crowd)
+    assert {record["call_id"] for record in records} == {headers["x-farebox-call-id"] for _, headers, _ in answers}
+    assert farebox.balance("crowd")["microcredits"] == 100_000_000 - crowd * charge_of(expected_usage(body))
+    assert farebox.balance("crowd")["held"] == 0
 
 
 async def test_client_that_leaves_is_counted_and_the_provider_is_stopped(
