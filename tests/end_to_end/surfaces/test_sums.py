@@ -87,9 +87,13 @@ class Doing:
             self._desk(lambda desk: desk.refunds.refund(day.owner.id, Refund(call_id, f"r{number}", part)))
 
     def grant(self, day: Day, number: int) -> None:
-        ends = time.time_ns() // 1_000_000 + day.chance.choice([SOON_MS, DAY_MS])
-        order = GrantOrder(day.chance.randint(1, 3 * MICRO), f"g{number}", expires_at=ends)
-        self._desk(lambda desk: desk.grants.give(day.owner.id, order))
+        lasts_ms, amount = day.chance.choice([SOON_MS, DAY_MS]), day.chance.randint(1, 3 * MICRO)
+
+        def order() -> GrantOrder:
+            # Made when the desk is open, which takes longer than the shortest grant lasts on a busy machine.
+            return GrantOrder(amount, f"g{number}", expires_at=time.time_ns() // 1_000_000 + lasts_ms)
+
+        self._desk(lambda desk: desk.grants.give(day.owner.id, order()))
 
     def revoke(self, day: Day, number: int) -> None:
         order = GrantOrder(day.chance.randint(1, MICRO), f"g{number}")
